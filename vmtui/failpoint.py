@@ -1,0 +1,91 @@
+"""Named places where a test can stop the program dead.
+
+A crash is only tested where it can be made to happen. `VMTUI_FAILPOINT` in the environment names a
+place and what to do there: `backup.begun=kill` ends the process as `kill -9` does,
+`backup.transfer=hold:/path` waits while that file exists, `repository.manifest=error` raises. Several
+are separated by commas. Without the variable a failpoint costs one look at an empty mapping.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+NAMES = frozenset(
+    {
+        # hot and paused backup
+        "backup.planned",
+        "backup.guarded",
+        "backup.frozen",
+        "backup.begun",
+        "backup.thawed",
+        "backup.transfer",
+        "backup.half",
+        "backup.read",
+        "backup.collected",
+        "backup.packed",
+        "backup.indexed",
+        "backup.committed",
+        "backup.ended",
+        "backup.accepted",
+        # cold backup
+        "cold.guarded",
+        "cold.stopped",
+        "cold.serving",
+        "cold.half",
+        "cold.read",
+        "cold.marked",
+        "cold.started",
+        # restore
+        "restore.planned",
+        "restore.created",
+        "restore.half",
+        "restore.written",
+        "restore.verified",
+        "restore.kept",
+        "restore.swapped",
+        "restore.defined",
+        "restore.started",
+    }
+)
+"""Every place; a test walks this set, so a new phase cannot be forgotten."""
+
+_HOLD_POLL_S = 0.02
+_HOLD_LIMIT_S = 600.0
+
+
+class FailpointReached(Exception):
+    """Raised by the action `error`; nothing in the program knows it."""
+
+
+def _parse(text: str) -> dict[str, str]:
+    actions = dict(item.split("=", 1) for item in text.split(",") if item)
+    if unknown := set(actions) - NAMES:
+        raise ValueError(f"VMTUI_FAILPOINT names unknown places: {sorted(unknown)}")
+    return actions
+
+
+_ACTIONS = _parse(os.environ.get("VMTUI_FAILPOINT", ""))
+
+
+def failpoint(name: str) -> None:
+    """Do what the environment asks for at this place; nothing by default."""
+    if not _ACTIONS:
+        return
+    action = _ACTIONS.get(name)
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "error":
+        raise FailpointReached(name)
+    elif action is not None and action.startswith("hold:"):
+        _hold(Path(action.removeprefix("hold:")))
+
+
+def _hold(path: Path) -> None:
+    """Wait while `path` exists; `path`.reached tells the test that we are here."""
+    path.with_name(path.name + ".reached").touch()
+    deadline = time.monotonic() + _HOLD_LIMIT_S
+    while path.exists() and time.monotonic() < deadline:
+        time.sleep(_HOLD_POLL_S)

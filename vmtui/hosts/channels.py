@@ -1,0 +1,208 @@
+"""SSH channels that act like sockets, and the kind of channel that paramiko has no call for.
+
+`direct-streamlocal@openssh.com` (OpenSSH's PROTOCOL, section 2.4) connects to a unix socket on the
+host inside the login: no port is opened there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import paramiko
+from paramiko.common import cMSG_CHANNEL_OPEN
+
+WINDOW = 32 << 20
+"""Bytes that the host may send before we acknowledge; more than one round trip's worth."""
+PACKET = 1 << 18
+"""Largest packet that OpenSSH sends."""
+
+_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+"""One pass for encryption and integrity, in hardware on every machine of interest."""
+
+
+class _Chunks:
+    """Incoming data of a channel as a queue of whole packets, without paramiko's copying buffer.
+
+    It has the methods of paramiko's BufferedPipe that a channel uses.
+    """
+
+    def __init__(self) -> None:
+        self._ready = threading.Condition()
+        self._chunks: deque[memoryview] = deque()
+        self._size = 0
+        self._closed = False
+
+    def feed(self, data: bytes) -> None:
+        """Take one packet from the transport's thread."""
+        with self._ready:
+            self._chunks.append(memoryview(data))
+            self._size += len(data)
+            self._ready.notify_all()
+
+    def take_into(self, view: memoryview, timeout: float | None) -> int:
+        """Fill `view` with what is there; waits for the first byte; 0 at the end."""
+        with self._ready:
+            if not self._ready.wait_for(lambda: self._chunks or self._closed, timeout):
+                raise TimeoutError("the host was silent for too long")
+            filled = 0
+            while self._chunks and filled < len(view):
+                chunk = self._chunks[0]
+                size = min(len(chunk), len(view) - filled)
+                view[filled : filled + size] = chunk[:size]
+                filled += size
+                if size == len(chunk):
+                    self._chunks.popleft()
+                else:
+                    self._chunks[0] = chunk[size:]
+            self._size -= filled
+            return filled
+
+    def read(self, nbytes: int, timeout: float | None = None) -> bytes:
+        """BufferedPipe's reading call."""
+        buffer = bytearray(min(nbytes, max(self._size, 1)))
+        size = self.take_into(memoryview(buffer), timeout)
+        return bytes(buffer[:size])
+
+    def read_ready(self) -> bool:
+        """Whether a read would return at once."""
+        with self._ready:
+            return bool(self._chunks)
+
+    def set_event(self, event: threading.Event) -> None:
+        """Part of the interface; nobody selects on our channels."""
+
+    def empty(self) -> bytes:
+        """Take all that is there."""
+        with self._ready:
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+            self._size = 0
+            return data
+
+    def close(self) -> None:
+        """No more data will come."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class BulkChannel(paramiko.Channel):
+    """A channel with a cheap receive path."""
+
+    def __init__(self, chanid: int) -> None:
+        super().__init__(chanid)
+        self.in_buffer = _Chunks()  # type: ignore[assignment]  # it does what BufferedPipe does
+
+
+class ChannelStream:
+    """A channel as an `nbd.Stream`.
+
+    Args:
+        channel: Open; owned from now on.
+        silence_s: A receive that waits longer than this raises TimeoutError [s]; None waits for ever.
+    """
+
+    def __init__(self, channel: BulkChannel, silence_s: float | None) -> None:
+        self._channel = channel
+        self._silence_s = silence_s
+        channel.settimeout(silence_s)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Receive at most `len(buffer)` bytes; 0 at the end of the stream."""
+        chunks: Any = self._channel.in_buffer
+        size: int = chunks.take_into(buffer, self._silence_s)
+        self._acknowledge(size)
+        return size
+
+    def _acknowledge(self, size: int) -> None:
+        """Give the host its window back, as Channel.recv does."""
+        channel = self._channel
+        credit = channel._check_add_window(size)
+        if credit > 0:
+            message = paramiko.Message()
+            message.add_byte(paramiko.common.cMSG_CHANNEL_WINDOW_ADJUST)
+            message.add_int(channel.remote_chanid)
+            message.add_int(credit)
+            channel.transport._send_user_message(message)
+
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything.
+
+        Raises:
+            OSError: The channel is closed, or nothing could be sent for `silence_s`.
+        """
+        view = memoryview(data)
+        while view:
+            sent = self._channel.send(view[:PACKET].tobytes())
+            if sent == 0:
+                raise OSError("the channel was closed by the host")
+            view = view[sent:]
+
+    def close(self) -> None:
+        """Close; safe to repeat."""
+        self._channel.close()
+
+
+class HostTransport(paramiko.Transport):
+    """A transport that also opens unix sockets on the host."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock, default_window_size=WINDOW, default_max_packet_size=PACKET)
+        options = self.get_security_options()
+        options.ciphers = tuple(dict.fromkeys([c for c in _GCM if c in options.ciphers] + list(options.ciphers)))
+
+    def open_unix(self, path: str, timeout: float) -> BulkChannel:
+        """Connect to a unix socket on the host.
+
+        Raises:
+            paramiko.ChannelException: The host refuses, or nobody listens there.
+            paramiko.SSHException: The login ended, or the host did not answer in time.
+        """
+        message = paramiko.Message()
+        message.add_byte(cMSG_CHANNEL_OPEN)
+        message.add_string("direct-streamlocal@openssh.com")
+        with self.lock:
+            number = self._next_channel()
+            message.add_int(number)
+            message.add_int(self.default_window_size)
+            message.add_int(self.default_max_packet_size)
+            message.add_string(path)
+            message.add_string("")  # reserved
+            message.add_int(0)  # reserved
+            channel = BulkChannel(number)
+            self._channels.put(number, channel)
+            opened = threading.Event()
+            self.channel_events[number] = opened
+            self.channels_seen[number] = True
+            channel._set_transport(self)
+            channel._set_window(self.default_window_size, self.default_max_packet_size)
+        self._send_user_message(message)
+        self._wait_opened(opened, timeout)
+        if self._channels.get(number) is not channel:
+            raise self.get_exception() or paramiko.SSHException("the host did not open the channel")
+        return channel
+
+    def _wait_opened(self, opened: threading.Event, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not opened.wait(0.1):
+            if not self.active:
+                raise self.get_exception() or paramiko.SSHException("the login ended")
+            if time.monotonic() > deadline:
+                raise paramiko.SSHException("the host did not open the channel in time")
+
+    def open_command(self, command: str, timeout: float) -> BulkChannel:
+        """Run a command whose input and output are the stream.
+
+        Raises:
+            paramiko.SSHException: The login ended or the host refuses.
+        """
+        channel = self.open_session(timeout=timeout)
+        channel.in_buffer = _Chunks()  # type: ignore[assignment]  # before any data can come
+        channel.exec_command(command)
+        return channel  # type: ignore[return-value]  # it now has what a BulkChannel has

@@ -1,0 +1,99 @@
+"""Serving an image of a stopped VM, or a new one, by the host's own qemu-nbd on a unix socket.
+
+The server's life line is our login: it ends with us, so an image is never held by a process that
+nobody owns. Image locks keep a VM from starting while its disk is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vmtui.hosts.session import HostSession
+from vmtui.hosts.shell import LifeLine
+from vmtui.model.errors import FailedError
+from vmtui.model.stream import Stream
+
+EXPORT = "disk"
+"""Name of the only export."""
+
+_STOP_S = 60.0
+"""Closing a large qcow2 image writes its metadata, which takes its time."""
+
+_SCRIPT = r"""
+name=$1 socket=$2
+shift 2
+trap '' HUP PIPE INT TERM
+umask 077
+( trap - HUP PIPE INT TERM; exec "$@" ) &
+server=$!
+while ! [ -S "$socket" ]; do
+    kill -0 "$server" 2>/dev/null || { wait "$server"; exit; }
+    sleep 0.05
+done
+echo ready
+cat >/dev/null
+kill "$server" 2>/dev/null
+wait "$server"
+status=$?
+rm -f "$socket"
+exit "$status"
+"""
+
+
+class DiskServer:
+    """A running qemu-nbd.
+
+    Args:
+        session: The host.
+        path: The image.
+        format_name: Its format; a raw image's content is never believed.
+        socket: Where to serve it; must not be there.
+        bitmaps: Dirty bitmaps to offer; each becomes the context `qemu:dirty-bitmap:NAME`.
+        writable: Serve for writing.
+
+    Raises:
+        FailedError: QEMU refused; the cause says why: a lock, a broken bitmap, no such file.
+        UnreachableError: The login ended.
+    """
+
+    def __init__(
+        self,
+        session: HostSession,
+        path: str,
+        format_name: str,
+        socket: str,
+        *,
+        bitmaps: Sequence[str] = (),
+        writable: bool = False,
+    ) -> None:
+        self._session = session
+        self.path = path
+        self.socket = socket
+        argv = ["qemu-nbd", "--persistent", "--shared=8", f"--format={format_name}", f"--export-name={EXPORT}"]
+        argv += [f"--bitmap={bitmap}" for bitmap in bitmaps]
+        argv += ["--discard=unmap"] if writable else ["--read-only"]
+        argv += [f"--socket={socket}", path]
+        self._line: LifeLine = session.lifeline(_SCRIPT, ["qemu-nbd", socket, *argv])
+
+    def connect(self) -> Stream:
+        """A new connection to it."""
+        return self._session.stream(self.socket)
+
+    def stop(self) -> None:
+        """End it and wait until the image is closed cleanly.
+
+        Raises:
+            FailedError: It did not end well, so the last writes may be missing.
+        """
+        status = self._line.end(_STOP_S)
+        if status != 0:
+            raise FailedError(
+                "WRITE-FAILED",
+                f"qemu-nbd on {self._session.host.name} did not close {self.path} cleanly (status {status}).",
+                host=self._session.host.name,
+                path=self.path,
+            )
+
+    def drop(self) -> None:
+        """Cut its life line without waiting; safe to repeat."""
+        self._line.end(0.0)

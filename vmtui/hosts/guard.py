@@ -1,0 +1,122 @@
+"""A guard on the host that puts the VM back as it was when we are gone.
+
+Between freezing a file system and thawing it, or stopping a VM and starting it again, our process may
+die or the network may break. The guard is a shell process whose standard input is its life line: `k`
+says that we are still there, `d` that all is done. At the end of its input, or after too long a
+silence, it acts by itself through virsh.
+"""
+
+from __future__ import annotations
+
+import threading
+from enum import StrEnum
+
+from vmtui.hosts.session import HostSession
+from vmtui.hosts.shell import LifeLine
+from vmtui.model.errors import UnreachableError
+from vmtui.model.ids import VmId
+
+_SCRIPT = r"""
+uri=$1 uuid=$2 action=$3 silence=$4 patience=$5
+command -v virsh >/dev/null || { echo "virsh is missing" >&2; exit 127; }
+trap '' HUP PIPE INT TERM
+echo ready
+exec >/dev/null 2>&1
+while :; do
+    word=$(timeout "$silence" dd bs=1 count=1)
+    case $word in
+        k) ;;
+        d) exit 0 ;;
+        *) break ;;
+    esac
+done
+while [ "$patience" -gt 0 ]; do
+    case $action in
+        thaw) virsh -q -c "$uri" domfsthaw "$uuid" && exit 0 ;;
+        resume) virsh -q -c "$uri" resume "$uuid" && exit 0 ;;
+        start)
+            case $(virsh -q -c "$uri" domstate "$uuid") in
+                *'shut off'*) virsh -q -c "$uri" start "$uuid" && exit 0 ;;
+            esac ;;
+    esac
+    sleep 1
+    patience=$((patience - 1))
+done
+exit 1
+"""
+
+_BEAT_S = 5.0
+
+
+class Duty(StrEnum):
+    """What the guard does when we are gone."""
+
+    THAW = "thaw"
+    RESUME = "resume"
+    START = "start"
+
+
+class Guard:
+    """A running guard; use it as a context manager around the dangerous stretch.
+
+    Leaving the context tells the guard that all is done, so leave it only when it is. After an error
+    that left the VM changed, let the guard act: call `abandon`.
+
+    Args:
+        session: The host.
+        uuid: The VM.
+        duty: What to do when we are gone.
+        silence_s: The guard acts after this long without a beat [s].
+        patience_s: How long it goes on trying [s].
+        beating: Send beats until the end; without them the guard acts after `silence_s` even if we live.
+
+    Raises:
+        FailedError: virsh is missing on the host.
+        UnreachableError: The login ended.
+    """
+
+    def __init__(
+        self,
+        session: HostSession,
+        uuid: VmId,
+        duty: Duty,
+        *,
+        silence_s: int,
+        patience_s: int,
+        beating: bool = False,
+    ) -> None:
+        arguments = [session.remote_uri(), uuid, duty.value, str(silence_s), str(patience_s)]
+        self._line: LifeLine = session.lifeline(_SCRIPT, arguments)
+        self._stop = threading.Event()
+        if beating:
+            threading.Thread(target=self._beat, name="guard", daemon=True).start()
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.dismiss()
+        else:
+            self.abandon()
+
+    def dismiss(self) -> None:
+        """All is done: the guard ends without acting."""
+        self._stop.set()
+        try:
+            self._line.send(b"d")
+        except UnreachableError:
+            return  # it will act, which does no harm to a VM that is as it was
+        self._line.end(2.0)
+
+    def abandon(self) -> None:
+        """Let the guard act now."""
+        self._stop.set()
+        self._line.end(0.0)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_BEAT_S):
+            try:
+                self._line.send(b"k")
+            except UnreachableError:
+                return  # the login is gone; the work finds out by itself

@@ -1,0 +1,1 @@
+"""The nouns: frozen dataclasses that cross from room to room. Standard library only."""

@@ -1,0 +1,59 @@
+"""Levels of protection and where a VM stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vmtui.model.point import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A level of recovery requirement."""
+
+    name: str
+    rpo_s: int
+    """Acceptable data loss [s]."""
+    rto_s: int | None = None
+    """Acceptable downtime [s]."""
+    mode: Mode = Mode.HOT
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Gives VMs a tier, or takes them out of policy with a reason. All given patterns must match."""
+
+    host: str = "*"
+    vm: str = "*"
+    metadata: str | None = None
+    """A text that must occur in the domain's <metadata>."""
+    tier: str | None = None
+    exempt: str | None = None
+    """The reason why matching VMs need no backup."""
+
+
+class Status(StrEnum):
+    """Where a VM stands against its RPO; worst first."""
+
+    NEVER = "never"
+    BREACHED = "breached"
+    UNKNOWN = "unknown"
+    DUE = "due"
+    OK = "ok"
+    EXEMPT = "exempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A VM's standing at one instant."""
+
+    status: Status
+    tier: str | None
+    rpo_s: int | None
+    age_s: float | None
+    """From the instant of consistency of the newest good point."""
+    ratio: float | None
+    """age / rpo."""
+    reason: str = ""
+    """Why exempt, or why unknown."""

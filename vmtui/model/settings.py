@@ -1,0 +1,31 @@
+"""The whole configuration, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmtui.model.host import Host
+from vmtui.model.policy import Rule, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration file says, with defaults filled in."""
+
+    path: Path
+    """The file it came from."""
+    repository: str
+    """Address of the repository: `file:///absolute/folder`."""
+    state: Path
+    """Folder of jobs, journals, caches and logs on this machine."""
+    known_hosts: Path
+    """Accepted SSH host keys, in OpenSSH's format."""
+    hosts: Mapping[str, Host]
+    tiers: Mapping[str, Tier]
+    default_tier: str
+    rules: tuple[Rule, ...] = ()
+    read_only: bool = False
+    compression_level: int = 3
+    """zstd level of stored blocks."""

@@ -1,0 +1,27 @@
+"""Blocks, packs, index, disk maps, points. `docs/repository-format.md` describes what is on disk."""
+
+from vmtui.repository.blocks import ID_SIZE, ZERO_ID
+from vmtui.repository.maps import FANOUT, MapBuilder, MapReader, block_count, leaf_count
+from vmtui.repository.points import PointName, Points, newest_good
+from vmtui.repository.reader import BlobReader
+from vmtui.repository.repository import DEFAULT_BLOCK_SIZE, Repository, Stats
+from vmtui.repository.writer import BlobWriter, Stored
+
+__all__ = [
+    "DEFAULT_BLOCK_SIZE",
+    "FANOUT",
+    "ID_SIZE",
+    "ZERO_ID",
+    "BlobReader",
+    "BlobWriter",
+    "MapBuilder",
+    "MapReader",
+    "PointName",
+    "Points",
+    "Repository",
+    "Stats",
+    "Stored",
+    "block_count",
+    "leaf_count",
+    "newest_good",
+]

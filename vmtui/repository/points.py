@@ -1,0 +1,183 @@
+"""Restore points: manifests, and the history that is kept beside them.
+
+A manifest is `points/<vm uuid>.<point id>`; an event is `events/<vm uuid>.<point id>.<event id>.<kind>`.
+A point exists from the moment its manifest is durable. Right after that a `committed` event is written:
+an event without its manifest tells that the manifest was lost, not pruned, as deleting goes the other
+way round. Events are never changed, so a store that only lets objects be added can hold them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from vmtui.failpoint import failpoint
+from vmtui.model.codec import from_plain, to_plain
+from vmtui.model.errors import DamageError
+from vmtui.model.ids import PointId, VmId, new_id
+from vmtui.model.point import EventKind, PointEvent, PointStatus, RestorePoint
+from vmtui.repository import frame
+from vmtui.repository.store import EVENTS, POINTS, ObjectStore, damaged
+
+_POINT = re.compile(r"(?P<vm>[0-9a-f-]{36})\.(?P<point>[0-9a-z]{16})")
+_EVENT = re.compile(_POINT.pattern + r"\.(?P<event>[0-9a-z]{16})\.(?P<kind>[a-z]+)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PointName:
+    """Which point of which VM; sorts by VM, then by time."""
+
+    vm: VmId
+    id: PointId
+
+    @property
+    def key(self) -> str:
+        """Its object's name."""
+        return f"{self.vm}.{self.id}"
+
+
+class Points:
+    """The restore points of a repository.
+
+    Args:
+        store: Its objects.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    # -- which there are -------------------------------------------------------------------------
+
+    def names(self) -> list[PointName]:
+        """Points whose manifests are there, sorted by VM and time."""
+        return sorted(_point_names(_POINT, (item.name for item in self._store.list(POINTS))))
+
+    def lost(self) -> list[PointName]:
+        """Points that were committed and whose manifests are gone."""
+        committed = _point_names(_EVENT, (item.name for item in self._store.list(EVENTS)))
+        return sorted(committed - set(self.names()))
+
+    def of(self, vm: VmId) -> list[PointName]:
+        """Points of one VM, oldest first."""
+        return [name for name in self.names() if name.vm == vm]
+
+    # -- one of them -----------------------------------------------------------------------------
+
+    def load(self, name: PointName) -> RestorePoint:
+        """A point's manifest.
+
+        Raises:
+            DamageError: It is missing or not as written.
+        """
+        point = self._parse(name, self._store.get(POINTS, name.key))
+        if (point.vm_uuid, point.id) != (name.vm, name.id):
+            raise damaged(POINTS, name.key, "it is another point's manifest")
+        return point
+
+    @staticmethod
+    def _parse(name: PointName, data: bytes) -> RestorePoint:
+        try:
+            return from_plain(RestorePoint, frame.unseal(POINTS, name.key, data))
+        except ValueError as error:
+            raise damaged(POINTS, name.key, str(error)) from error
+
+    def commit(self, point: RestorePoint) -> None:
+        """Make a point exist, durably. Its packs and index segments must be durable already. Safe to repeat.
+
+        Raises:
+            FailedError: No space is left.
+            UnreachableError: The store cannot be written.
+        """
+        name = PointName(point.vm_uuid, point.id)
+        data = frame.seal(POINTS, name.key, to_plain(point))
+        self._store.put(POINTS, name.key, data)
+        self._store.flush()
+        failpoint("backup.committed")
+        if not self._events(name):
+            self.record(name, PointEvent(EventKind.COMMITTED, point.finished, manifest=hashlib.sha256(data).hexdigest()))
+
+    def exists(self, name: PointName) -> bool:
+        """Whether a point was committed and not deleted."""
+        return self._store.size(POINTS, name.key) is not None
+
+    # -- its history -----------------------------------------------------------------------------
+
+    def record(self, name: PointName, event: PointEvent) -> None:
+        """Add an entry to a point's history, durably."""
+        key = f"{name.key}.{new_id(event.time)}.{event.kind}"
+        self._store.put(EVENTS, key, frame.seal(EVENTS, key, to_plain(event)))
+        self._store.flush()
+
+    def history(self, name: PointName) -> list[PointEvent]:
+        """A point's history, oldest first.
+
+        Raises:
+            DamageError: An entry is not as written.
+        """
+        return [self._event(key) for key in self._events(name)]
+
+    def statuses(self) -> dict[PointName, PointStatus]:
+        """What the histories say about all points; an unreadable entry counts as damage."""
+        result: dict[PointName, PointStatus] = {}
+        for item in self._store.list(EVENTS):
+            match = _EVENT.fullmatch(item.name)
+            if match is not None:
+                name = PointName(VmId(match["vm"]), PointId(match["point"]))
+                result[name] = self._advance(result.get(name, PointStatus()), item.name)
+        return result
+
+    def status(self, name: PointName) -> PointStatus:
+        """What its history says about one point."""
+        status = PointStatus()
+        for key in self._events(name):
+            status = self._advance(status, key)
+        return status
+
+    def check_manifest(self, name: PointName) -> None:
+        """Compare a manifest with what was recorded when it was committed.
+
+        Raises:
+            DamageError: They differ, or either is damaged.
+        """
+        data = self._store.get(POINTS, name.key)
+        self._parse(name, data)
+        for event in self.history(name):
+            if event.kind is EventKind.COMMITTED and event.manifest != hashlib.sha256(data).hexdigest():
+                raise damaged(POINTS, name.key, "it is not the manifest that was committed")
+
+    def _advance(self, status: PointStatus, key: str) -> PointStatus:
+        if key.endswith(f".{EventKind.COMMITTED}"):
+            return status  # says nothing about the point's health, so it need not be read
+        try:
+            event = self._event(key)
+        except DamageError as error:
+            return replace(status, damaged=error.cause)
+        if event.kind is EventKind.VERIFIED:
+            return PointStatus(verified=event.time)
+        if event.kind is EventKind.DAMAGED:
+            return replace(status, damaged=event.detail or "damaged")
+        return status
+
+    def _event(self, key: str) -> PointEvent:
+        try:
+            return from_plain(PointEvent, frame.unseal(EVENTS, key, self._store.get(EVENTS, key)))
+        except ValueError as error:
+            raise damaged(EVENTS, key, str(error)) from error
+
+    def _events(self, name: PointName) -> list[str]:
+        prefix = f"{name.key}."
+        return [item.name for item in self._store.list(EVENTS) if item.name.startswith(prefix)]
+
+
+def _point_names(form: re.Pattern[str], names: Iterable[str]) -> set[PointName]:
+    matches = (form.fullmatch(name) for name in names)
+    return {PointName(VmId(match["vm"]), PointId(match["point"])) for match in matches if match is not None}
+
+
+def newest_good(names: Iterable[PointName], statuses: Mapping[PointName, PointStatus]) -> PointName | None:
+    """The newest point without known damage."""
+    good = [name for name in names if not statuses.get(name, PointStatus()).damaged]
+    return max(good, key=lambda name: name.id, default=None)
+

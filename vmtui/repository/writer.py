@@ -1,0 +1,214 @@
+"""Storing blobs, each once: hash, look up, compress, pack, upload, index.
+
+`store_blocks` may be called from many threads at once; packing is serial and cheap, uploading has a
+thread of its own. Memory is bounded: one pack being filled, at most two waiting.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vmtui.failpoint import failpoint
+from vmtui.model.errors import FailedError
+from vmtui.repository import segments
+from vmtui.repository.blocks import ZERO_ID, Blob, Kind, Packer, block_id, node_id
+from vmtui.repository.index import Index, PackRecord
+from vmtui.repository.packs import TARGET_SIZE, PackBuilder, PackInfo
+from vmtui.repository.store import INDEX, PACKS, ObjectStore
+
+_WAITING = 2
+"""Packs that may wait for their upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of some blocks."""
+
+    ids: bytes
+    """Their ids, one after the other."""
+    new: int
+    """Bytes that the repository did not have."""
+    stored: int
+    """Bytes added to packs."""
+
+
+class BlobWriter:
+    """Writes blobs into one repository.
+
+    Args:
+        store: The repository's objects.
+        index: Already in step with the repository.
+        block_size: Of the repository [bytes].
+        level: zstd level.
+    """
+
+    def __init__(self, store: ObjectStore, index: Index, block_size: int, level: int) -> None:
+        self._store = store
+        self._index = index
+        self._block_size = block_size
+        self._zero = bytes(block_size)
+        self._level = level
+        self._lock = threading.Lock()
+        self._builder = PackBuilder()
+        self._pending: set[bytes] = set()
+        """Blobs of this run that the index does not know yet."""
+        self._healthy: dict[str, bool] = {}
+        """Packs that dedup relies on: whether they are there with their full size."""
+        self._local = threading.local()
+        self._uploads: queue.Queue[tuple[PackInfo, bytes] | None] = queue.Queue(_WAITING)
+        self._uploaded: list[PackInfo] = []
+        self._failure: BaseException | None = None
+        self._uploader = threading.Thread(target=self._upload, name="uploader", daemon=True)
+        self._uploader.start()
+
+    # -- storing ---------------------------------------------------------------------------------
+
+    def store_blocks(self, data: memoryview) -> Stored:
+        """Store the blocks of a stretch.
+
+        Args:
+            data: A whole number of blocks; must not change until this returns.
+
+        Raises:
+            FailedError: No space is left.
+            UnreachableError: The store cannot be written.
+        """
+        size = self._block_size
+        blocks = [data[start : start + size] for start in range(0, len(data), size)]
+        ids = [self.id_of(block) for block in blocks]
+        new = self._claim(ids)
+        stored = 0
+        if new:
+            blobs = self._packer().pack([ids[place] for place in new], Kind.BLOCK, [blocks[place] for place in new])
+            stored = self._append(blobs)
+        return Stored(b"".join(ids), len(new) * size, stored)
+
+    def id_of(self, block: memoryview) -> bytes:
+        """The id of a whole block, without storing it."""
+        # Bytes compare at memory speed, memoryviews do not; most blocks differ in their first or last byte.
+        if not block[0] and not block[-1] and bytes(block) == self._zero:
+            return ZERO_ID
+        return block_id(block)
+
+    def store_node(self, data: bytes) -> bytes:
+        """Store a map node and give its id."""
+        item = node_id(data)
+        if self._claim([item]):
+            self._append(self._packer().pack([item], Kind.NODE, [data]))
+        return item
+
+    def _claim(self, ids: Sequence[bytes]) -> list[int]:
+        """Places of ids that nobody stores yet; they are the caller's to store."""
+        places: dict[bytes, int] = {}
+        for place, item in enumerate(ids):
+            if item != ZERO_ID:
+                places.setdefault(item, place)
+        wanted = list(places)
+        known = self._index.known(wanted)
+        usable = [record is not None and self._is_healthy(record) for record in known]
+        with self._lock:
+            new = [item for item, there in zip(wanted, usable, strict=True) if not there and item not in self._pending]
+            self._pending.update(new)
+        return [places[item] for item in new]
+
+    def _is_healthy(self, record: PackRecord) -> bool:
+        """Whether a pack that we would rely on is really there; asked once a run for each pack."""
+        healthy = self._healthy.get(record.name)
+        if healthy is None:
+            healthy = self._healthy[record.name] = self._store.size(PACKS, record.name) == record.size
+        return healthy
+
+    def _packer(self) -> Packer:
+        packer: Packer | None = getattr(self._local, "packer", None)
+        if packer is None:
+            packer = self._local.packer = Packer(self._level)
+        return packer
+
+    def _append(self, blobs: Sequence[Blob]) -> int:
+        """Add blobs to the pack being filled; waits when uploads do not keep up."""
+        stored = 0
+        full = []
+        with self._lock:
+            self._raise_failure()
+            for blob in blobs:
+                self._builder.add(blob)
+                stored += len(blob.payload)
+                if len(self._builder) >= TARGET_SIZE:
+                    full.append(self._builder)
+                    self._builder = PackBuilder()
+        for builder in full:
+            self._hand_over(builder)
+        return stored
+
+    def _hand_over(self, builder: PackBuilder) -> None:
+        item = builder.finish()
+        while True:
+            self._raise_failure()
+            try:
+                self._uploads.put(item, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    # -- making it durable -----------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Make everything stored so far durable and findable: packs first, then the index.
+
+        Call it while no other thread stores.
+
+        Raises:
+            FailedError: No space is left.
+            UnreachableError: The store cannot be written.
+        """
+        with self._lock:
+            builder, self._builder = self._builder, PackBuilder()
+        if not builder.empty:
+            self._hand_over(builder)
+        self._uploads.join()
+        self._raise_failure()
+        self._store.flush()
+        failpoint("backup.packed")
+        packs, self._uploaded = self._uploaded, []
+        if packs:
+            name, data = segments.build(packs)
+            self._store.put(INDEX, name, data)
+            self._store.flush()
+            self._index.add(name, packs)
+            with self._lock:
+                self._pending.clear()
+        failpoint("backup.indexed")
+
+    def close(self) -> None:
+        """End the uploader; what was not settled is garbage for GC. Safe to repeat."""
+        while self._uploader.is_alive():
+            try:
+                self._uploads.put(None, timeout=0.5)
+                break
+            except queue.Full:
+                continue
+        self._uploader.join(timeout=60)
+
+    def _upload(self) -> None:
+        while (item := self._uploads.get()) is not None:
+            try:
+                if self._failure is None:
+                    info, data = item
+                    self._store.put(PACKS, info.name, data)
+                    self._uploaded.append(info)
+            except BaseException as error:  # the edge of this thread: the next call of any other raises it
+                self._failure = error
+            finally:
+                self._uploads.task_done()
+
+    def _raise_failure(self) -> None:
+        if self._failure is None:
+            return
+        if isinstance(self._failure, Exception):
+            raise self._failure
+        raise FailedError("INTERNAL", f"The uploader ended: {self._failure!r}")
+

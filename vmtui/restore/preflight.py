@@ -1,0 +1,455 @@
+"""Everything that must be right before a byte is written, asked of the target and told all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+import secrets
+import uuid as uuids
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element
+
+from vmtui.hosts import HostSession, capabilities, domain_xml, domains, storage
+from vmtui.hosts.domains import Domain
+from vmtui.hosts.storage import Pool
+from vmtui.model.errors import FailedError
+from vmtui.model.ids import JobId, VmId
+from vmtui.model.point import CapturedFile, PointDisk, RestorePoint
+from vmtui.model.progress import Check
+from vmtui.model.vm import DomainState
+from vmtui.repository import ZERO_ID
+from vmtui.repository.repository import Repository
+from vmtui.repository.verify import open_map, walk
+from vmtui.restore.context import RestoreContext
+from vmtui.restore.definition import NO_NETWORK
+from vmtui.restore.plan import DiskPlacement, FilePlacement, RestoreRequest
+
+NAME_LIMIT = 200
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+"""Names that we give to VMs and so to files. libvirt takes more; a restored VM's own name may be anything."""
+_SPACE_MARGIN = 64 << 20
+
+
+@dataclass(slots=True)
+class Preflight:
+    """What was found out; grows while the checks run."""
+
+    context: RestoreContext
+    request: RestoreRequest
+    point: RestorePoint
+    run: JobId
+    domain: Element
+    """The point's definition."""
+    name: str = ""
+    uuid: VmId = VmId("")
+    macs: tuple[str, ...] = ()
+    disks: list[DiskPlacement] = field(default_factory=list)
+    files: list[FilePlacement] = field(default_factory=list)
+    existing: set[str] = field(default_factory=set)
+    replaces_vm: bool = False
+    stop_first: bool = False
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def session(self) -> HostSession:
+        """The target."""
+        return self.context.session
+
+    def passed(self, name: str, detail: str = "") -> None:
+        """Note a check that passed."""
+        self.checks.append(Check(name, True, detail))
+
+    def failed(self, name: str, detail: str) -> None:
+        """Note a check that failed."""
+        self.checks.append(Check(name, False, detail))
+
+    def undone(self, name: str, detail: str) -> None:
+        """Note a check that could not be done."""
+        self.checks.append(Check(name, None, detail))
+
+
+def run_checks(flight: Preflight) -> None:
+    """Do all checks, so that the operator sees everything that is wrong at once.
+
+    Raises:
+        UnreachableError: The target does not answer.
+    """
+    _identity(flight)
+    _machine(flight)
+    _firmware(flight)
+    _networks(flight)
+    _media(flight)
+    known = storage.pools(flight.session)
+    _disks(flight, known)
+    _files(flight, known)
+    _space(flight)
+
+
+# -- who it will be ------------------------------------------------------------------------------
+
+
+def _identity(flight: Preflight) -> None:
+    if flight.request.in_place:
+        _same_identity(flight)
+    else:
+        _new_identity(flight)
+
+
+def _new_identity(flight: Preflight) -> None:
+    flight.name = flight.request.name or _free_name(flight)
+    flight.uuid = VmId(str(uuids.uuid4()))
+    flight.macs = tuple(_new_mac() for _ in flight.domain.findall("./devices/interface"))
+    _check_name(flight)
+    flight.passed("uuid", f"new: {flight.uuid}")
+    flight.passed("mac", f"{len(flight.macs)} new" if flight.macs else "no interfaces")
+
+
+def _check_name(flight: Preflight) -> None:
+    name = flight.name
+    if not _NAME.fullmatch(name) or len(name) > NAME_LIMIT or ".." in name:
+        flight.failed("name", f"{name!r} is not a name for a new VM: letters, digits and . _ + @ -, at most {NAME_LIMIT}")
+    elif domains.find_domain(flight.session, name) is not None:
+        flight.failed("name", f"a VM named {name} is already on {flight.session.host.name}; choose another with --as")
+    else:
+        flight.passed("name", f"{name} is free on {flight.session.host.name}")
+
+
+def _free_name(flight: Preflight) -> str:
+    """The VM's own name if it is free and fit for files, else one that tells where it comes from."""
+    own = flight.point.vm_name
+    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", own).strip("-.")[: NAME_LIMIT - 10].replace("..", "-") or "vm"
+    if safe == own and domains.find_domain(flight.session, own) is None:
+        return own
+    for number in range(1, 100):
+        candidate = f"{safe}-r{flight.point.time:%m%d}" + (f"-{number}" if number > 1 else "")
+        if domains.find_domain(flight.session, candidate) is None:
+            return candidate
+    return safe
+
+
+def _new_mac() -> str:
+    """An address of QEMU's range."""
+    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+
+
+def _same_identity(flight: Preflight) -> None:
+    point, session = flight.point, flight.session
+    flight.name, flight.uuid = point.vm_name, point.vm_uuid
+    flight.macs = domain_xml.macs(flight.domain)
+    if flight.request.name not in (None, point.vm_name):
+        flight.failed("name", "a VM that is brought back as itself keeps its name; leave --as away")
+    if domains.exists(session, point.vm_uuid):
+        _check_replaced(flight)
+    elif (other := domains.find_domain(session, flight.name)) is not None:
+        flight.failed("name", f"{flight.name} is taken on {session.host.name} by another VM ({other.uuid})")
+    else:
+        flight.passed("name", f"{flight.name} is free on {session.host.name}")
+        flight.passed("uuid", f"{flight.uuid} is free on {session.host.name}")
+    _check_macs(flight)
+    _check_twin(flight)
+
+
+def _check_replaced(flight: Preflight) -> None:
+    domain = Domain(flight.session, flight.uuid)
+    facts = domain.facts_without_images()
+    flight.replaces_vm = True
+    flight.stop_first = facts.state.active
+    if not facts.persistent:
+        flight.failed("vm", f"{facts.name} is transient: its definition cannot be replaced")
+    elif facts.name != flight.name and domains.find_domain(flight.session, flight.name) is not None:
+        flight.failed("name", f"the VM is now {facts.name}, and {flight.name} is taken by another")
+    elif facts.state.active and facts.state is not DomainState.RUNNING:
+        flight.failed("vm", f"{facts.name} is {facts.state}, so it cannot shut down by itself; resume it first")
+    elif facts.managed_save:
+        flight.failed("vm", f"{facts.name} has saved memory, which would not fit the restored disks; start it or remove it first")
+    else:
+        flight.passed("vm", f"{facts.name} is {facts.state}; its disks are kept aside")
+
+
+def _check_macs(flight: Preflight) -> None:
+    owners = capabilities.mac_owners(flight.session)
+    clashes = [mac for mac in flight.macs if owners.get(mac, flight.uuid) != flight.uuid]
+    if clashes:
+        flight.failed("mac", f"{', '.join(clashes)} is in use by another VM on {flight.session.host.name}")
+    else:
+        flight.passed("mac", "not in use by another VM" if flight.macs else "no interfaces")
+
+
+def _check_twin(flight: Preflight) -> None:
+    """The same VM must not run on two hosts."""
+    if flight.point.host == flight.session.host.name:
+        return
+    origin = flight.context.open_origin()
+    if origin is None:
+        flight.undone("twin", f"{flight.point.host} does not answer: make sure that the VM does not run there")
+    elif domains.exists(origin, flight.uuid) and Domain(origin, flight.uuid).state().active:
+        flight.failed("twin", f"the VM runs on {flight.point.host}; it must not run twice")
+    else:
+        flight.passed("twin", f"the VM does not run on {flight.point.host}")
+
+
+# -- what it runs on -----------------------------------------------------------------------------
+
+
+def _machine(flight: Preflight) -> None:
+    answer = capabilities.domain_capabilities(flight.session, flight.domain)
+    kind = flight.domain.find("./os/type")
+    machine = kind.get("machine", "") if kind is not None else ""
+    if isinstance(answer, str):
+        flight.failed("machine", f"{flight.session.host.name} cannot run {machine or 'this machine'}: {answer}")
+        return
+    flight.passed("machine", f"{machine or 'default'} ({flight.domain.get('type', 'qemu')})")
+    _cpu(flight, answer)
+    _firmware_choice(flight, answer)
+
+
+def _cpu(flight: Preflight, offered: Element) -> None:
+    cpu = flight.domain.find("cpu")
+    mode = "custom" if cpu is None else cpu.get("mode", "custom")
+    model = None if cpu is None else cpu.find("model")
+    element = offered.find(f"./cpu/mode[@name='{mode}']") if mode in ("custom", "host-model", "host-passthrough", "maximum") else None
+    if cpu is None or (mode == "custom" and model is None):
+        flight.passed("cpu", "default")
+    elif element is None or element.get("supported") != "yes":
+        flight.failed("cpu", f"{flight.session.host.name} does not support the CPU mode {mode}")
+    elif mode != "custom" or model is None:
+        flight.passed("cpu", mode)
+    else:
+        _cpu_model(flight, element, (model.text or "").strip())
+
+
+def _cpu_model(flight: Preflight, element: Element, model: str) -> None:
+    usable = {(item.text or "").strip(): item.get("usable") for item in element.findall("model")}
+    if model not in usable:
+        flight.failed("cpu", f"{flight.session.host.name} does not know the CPU model {model}")
+    elif usable[model] == "no":
+        flight.failed("cpu", f"the processors of {flight.session.host.name} cannot be a {model}")
+    else:
+        flight.passed("cpu", model)
+
+
+def _firmware_choice(flight: Preflight, offered: Element) -> None:
+    system = flight.domain.find("os")
+    wanted = system.get("firmware") if system is not None else None
+    if wanted is None:
+        return
+    choices = [value.text for value in offered.findall("./os/enum[@name='firmware']/value")]
+    if wanted in choices:
+        flight.passed("firmware", f"{wanted}, chosen by the host")
+    else:
+        flight.failed("firmware", f"{flight.session.host.name} has no {wanted} firmware")
+
+
+def _firmware(flight: Preflight) -> None:
+    loader = domain_xml.text_of(flight.domain, "./os/loader")
+    if not loader:
+        return
+    if flight.session.files.info(loader) is None:
+        flight.failed("firmware", f"{loader} is not on {flight.session.host.name}")
+    else:
+        flight.passed("firmware", loader)
+
+
+def _networks(flight: Preflight) -> None:
+    wanted = domain_xml.networks(flight.domain)
+    named = [name for _, name in wanted if name]
+    unknown = sorted(set(flight.request.networks) - set(named))
+    if unknown:
+        flight.failed("network", f"the VM has no interface on {', '.join(unknown)}; it has {', '.join(named) or 'none'}")
+        return
+    there = {network.name: network.active for network in capabilities.networks(flight.session)}
+    problems = []
+    for kind, name in wanted:
+        new = flight.request.networks.get(name, name)
+        if not name or new == NO_NETWORK:
+            continue
+        if kind == "network" or name in flight.request.networks:
+            if new not in there:
+                problems.append(f"no network {new}; map it: --map-network {name}=NETWORK, or {name}=none")
+            elif not there[new]:
+                problems.append(f"the network {new} is not active")
+        elif flight.session.files.info(f"/sys/class/net/{name}") is None:
+            problems.append(f"no {kind} {name}; map it: --map-network {name}=NETWORK, or {name}=none")
+    if problems:
+        flight.failed("network", f"on {flight.session.host.name}: " + "; ".join(problems))
+    else:
+        flight.passed("network", ", ".join(dict.fromkeys(named)) or "no named networks")
+
+
+def _media(flight: Preflight) -> None:
+    """Which CD-ROM images and read-only disks are on the target."""
+    held = {disk.name for disk in flight.point.disks}
+    for disk in domain_xml.disks(flight.domain):
+        if disk.target not in held and disk.path and flight.session.files.info(disk.path) is not None:
+            flight.existing.add(disk.path)
+
+
+# -- where it goes -------------------------------------------------------------------------------
+
+
+def _disks(flight: Preflight, known: list[Pool]) -> None:
+    unused = set(flight.request.pools)
+    for disk in flight.point.disks:
+        try:
+            folder, pool = _folder(flight, disk, known, unused)
+        except FailedError as error:
+            flight.failed("pool", error.cause)
+            continue
+        path = _disk_path(flight, disk, folder)
+        there = flight.session.files.exists(path)
+        if there and not flight.request.in_place:
+            flight.failed("disk", f"{path} on {flight.session.host.name} is already there")
+            continue
+        flight.disks.append(
+            DiskPlacement(
+                target=disk.name,
+                format=_format(disk),
+                virtual_size=disk.virtual_size,
+                file_length=disk.file_length,
+                root=disk.root,
+                data_bytes=data_bytes(flight.context.repository, disk.name, disk.virtual_size, disk.root),
+                path=path,
+                pool=pool,
+                replaces=there,
+            )
+        )
+    if unused:
+        flight.failed("pool", f"no disk of the point is in {', '.join(sorted(unused))}")
+    if not any(check.name in ("pool", "disk") and check.ok is False for check in flight.checks):
+        flight.passed("pool", ", ".join(f"{disk.target}: {disk.path}" for disk in flight.disks) or "no disks")
+
+
+def _folder(flight: Preflight, disk: PointDisk, known: list[Pool], unused: set[str]) -> tuple[str, str | None]:
+    """Folder and pool of a disk on the target.
+
+    Raises:
+        FailedError: There is no place for it.
+    """
+    old_folder = posixpath.dirname(disk.path) if disk.path else ""
+    old_pool = disk.pool or next((name for name, path in flight.point.pools.items() if path == old_folder), None)
+    names = [name for name in (old_pool, old_folder) if name]
+    wanted = next((flight.request.pools[name] for name in names if name in flight.request.pools), None)
+    unused.difference_update(names)
+    by_name = {pool.name: pool for pool in known}
+    host = flight.session.host.name
+    if wanted is not None:
+        return _usable(by_name.get(wanted), wanted, host)
+    if old_pool is not None and old_pool in by_name:
+        return _usable(by_name[old_pool], old_pool, host)
+    if flight.point.host == host and old_folder and flight.session.files.info(old_folder) is not None:
+        return old_folder, None
+    usable = [pool for pool in known if pool.usable]
+    if len(usable) == 1:
+        return usable[0].path, usable[0].name
+    choices = ", ".join(pool.name for pool in usable) or "none"
+    raise FailedError(
+        "PREFLIGHT",
+        f"{disk.name} was in {old_pool or old_folder or 'no folder'}, which is not on {host}; "
+        f"map it: --map-pool {old_pool or old_folder}=POOL (pools there: {choices})",
+    )
+
+
+def _usable(pool: Pool | None, name: str, host: str) -> tuple[str, str | None]:
+    if pool is None:
+        raise FailedError("PREFLIGHT", f"there is no pool {name} on {host}")
+    if not pool.active:
+        raise FailedError("PREFLIGHT", f"the pool {name} on {host} is not active")
+    if not pool.usable:
+        raise FailedError("PREFLIGHT", f"the pool {name} on {host} is of the kind {pool.kind}; disks go into folders so far")
+    return pool.path, pool.name
+
+
+def _disk_path(flight: Preflight, disk: PointDisk, folder: str) -> str:
+    """In place: the old name. Else: named after the new VM."""
+    if flight.request.in_place and disk.path and disk.source_type == "file":
+        return posixpath.join(folder, posixpath.basename(disk.path))
+    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", f"{flight.name}-{disk.name}")
+    return posixpath.join(folder, f"{safe}.{_format(disk)}")
+
+
+def _format(disk: PointDisk) -> str:
+    """Raw stays raw; everything else becomes qcow2."""
+    return "raw" if disk.format == "raw" else "qcow2"
+
+
+def _files(flight: Preflight, known: list[Pool]) -> None:
+    for item in flight.point.files:
+        path = _file_path(flight, item, known)
+        there = flight.session.files.info(path)
+        same = there is not None and there.size == item.size and _same_bytes(flight, item, path)
+        if there is not None and not same and not flight.request.in_place:
+            flight.failed("boot files", f"{path} on {flight.session.host.name} is another {item.role}")
+            continue
+        flight.files.append(
+            FilePlacement(item.role, item.size, item.root, item.path, path, replaces=there is not None and not same, needed=not same)
+        )
+    if flight.point.files and not any(check.name == "boot files" for check in flight.checks):
+        flight.passed("boot files", ", ".join(f"{item.role}: {item.path}" for item in flight.files))
+
+
+def _file_path(flight: Preflight, item: CapturedFile, known: list[Pool]) -> str:
+    """Firmware variables belong to one VM alone; a kernel stays where it is, if that place exists."""
+    if item.role == "nvram":
+        if flight.request.in_place:
+            return item.path
+        folder = posixpath.join(domains.qemu_folder(flight.session), "nvram")
+        return posixpath.join(folder, f"{flight.name}_VARS.fd")
+    there = flight.session.files.info(item.path)
+    if there is not None and there.size == item.size and _same_bytes(flight, item, item.path):
+        return item.path
+    folder = next((pool.path for pool in known if pool.usable), posixpath.dirname(item.path))
+    return posixpath.join(folder, f"{flight.name}-{item.role}")
+
+
+def _same_bytes(flight: Preflight, item: CapturedFile, path: str) -> bool:
+    mine = b"".join(read_stream(flight.context.repository, item.role, item.size, item.root))
+    theirs = flight.session.files.read(path, item.size)
+    return hashlib.sha256(mine).digest() == hashlib.sha256(theirs).digest()
+
+
+def _space(flight: Preflight) -> None:
+    """Room for the data of every disk, by file system; sparse parts cost nothing."""
+    needs: dict[str, int] = {}
+    for folder, size in [(posixpath.dirname(disk.path), disk.data_bytes) for disk in flight.disks] + [
+        (posixpath.dirname(item.path), item.size) for item in flight.files if item.needed
+    ]:
+        needs[folder] = needs.get(folder, 0) + size
+    problems = []
+    for folder, need in needs.items():
+        free = storage.free_bytes(flight.session, folder)
+        if free is None:
+            problems.append(f"{folder} is not there")
+        elif free < need + _SPACE_MARGIN:
+            problems.append(f"{folder} has {free} bytes free, {need + _SPACE_MARGIN} are needed")
+    if problems:
+        flight.failed("space", f"on {flight.session.host.name}: " + "; ".join(problems))
+    elif needs:
+        flight.passed("space", f"{sum(needs.values())} bytes needed")
+
+
+# -- the repository's side -----------------------------------------------------------------------
+
+
+def data_bytes(repository: Repository, name: str, size: int, root: str) -> int:
+    """Bytes of a stream that are not zero, in whole blocks."""
+    reader = open_map(repository, size, root)
+    count = sum(1 for _, ids in walk(reader, name) for item in ids if item != ZERO_ID)
+    return min(count * repository.block_size, size)
+
+
+def read_stream(repository: Repository, name: str, size: int, root: str) -> list[bytes]:
+    """A small captured file, in pieces, every block checked."""
+    reader = open_map(repository, size, root)
+    blobs = repository.reader()
+    zero = bytes(repository.block_size)
+    blocks: dict[int, bytes] = {}
+    for first, ids in walk(reader, name):
+        for place, block in enumerate(blobs.blocks(ids)):
+            if block is not None:
+                blocks[first + place] = block
+    pieces = [blocks.get(number, zero) for number in range(reader.blocks)]
+    if pieces and size % repository.block_size:
+        pieces[-1] = pieces[-1][: size % repository.block_size]
+    return pieces
+
