@@ -56,7 +56,7 @@ _HOLD_POLL_S = 0.02
 _HOLD_LIMIT_S = 600.0
 
 
-class FailpointReached(Exception):
+class FailpointError(Exception):
     """Raised by the action `error`; nothing in the program knows it."""
 
 
@@ -78,7 +78,7 @@ def failpoint(name: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "error":
-        raise FailpointReached(name)
+        raise FailpointError(name)
     elif action is not None and action.startswith("hold:"):
         _hold(Path(action.removeprefix("hold:")))
 

@@ -7,7 +7,6 @@ the VM again when our process dies; a repetition then puts the VM back and fails
 from __future__ import annotations
 
 import contextlib
-import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,7 @@ from vmtui.backup.plan import BackupPlan, DiskPlan, usable_at_rest
 from vmtui.backup.transfer import DiskRead, DiskTransfer, SampleDiffersError, Source
 from vmtui.failpoint import failpoint
 from vmtui.hosts import checkpoints, storage
-from vmtui.hosts.disk_server import EXPORT, DiskServer
+from vmtui.hosts.disk_server import EXPORT, DiskServer, served
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.guard import Duty, Guard
 from vmtui.hosts.images import image_info
@@ -72,7 +71,9 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
         marked = _mark(context, domain, plan, now)
         failpoint("cold.marked")
     failpoint("cold.started")
-    libvirt, hypervisor = context.session.libvirt("read the versions", lambda link: (link.getLibVersion(), link.getVersion()))
+    libvirt, hypervisor = context.session.with_libvirt(
+        "read the versions", lambda link: (link.getLibVersion(), link.getVersion())
+    )
     return ColdRead(
         point=PointId(new_id(now)),
         time=now,
@@ -106,7 +107,9 @@ def _held_down(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iter
         context.notes(plan.run).note("stopping")
         failpoint("cold.guarded")
         context.watch.phase("shut down")
-        context.watch.note(f"{plan.name} is shut down for a cold backup; cancel the job to let it go at once")
+        context.watch.note(
+            f"{plan.name} is shut down for a cold backup; cancel the job to let it go at once", warning=False
+        )
         if not domain.shut_down(limit_s, context.watch.check):
             raise FailedError(
                 "VM-WILL-NOT-STOP",
@@ -145,7 +148,8 @@ def _read_disk(
     disk = _with_usable_bitmap(context, plan, disk)
     while True:
         try:
-            with _served(context, plan, disk) as server:
+            bitmaps = [str(plan.parent_checkpoint)] if disk.kind is DiskKind.INCREMENTAL else []
+            with served(context.session, str(disk.path), disk.format, bitmaps=bitmaps) as server:
                 failpoint("cold.serving")
                 return disk, _transfer(context, plan, disk, writer, server)
         except SampleDiffersError as error:
@@ -168,28 +172,6 @@ def _with_usable_bitmap(context: BackupContext, plan: BackupPlan, disk: DiskPlan
     if plan.parent_checkpoint is None or not usable_at_rest(image, plan.parent_checkpoint):
         return disk.as_full(FullReason.BITMAP_LOST)
     return disk
-
-
-@contextlib.contextmanager
-def _served(context: BackupContext, plan: BackupPlan, disk: DiskPlan) -> Iterator[DiskServer]:
-    """A read-only server of one image, in a folder of our own on the host."""
-    session = context.session
-    assert disk.path is not None, "a disk without an image is not planned cold"
-    folder = session.run(["mktemp", "-d", "/tmp/vmtui-XXXXXXXX"]).checked(session.host.name).output.strip()
-    bitmaps = [plan.parent_checkpoint] if disk.kind is DiskKind.INCREMENTAL and plan.parent_checkpoint else []
-    try:
-        server = DiskServer(session, disk.path, disk.format, posixpath.join(folder, "s"), bitmaps=bitmaps)
-        try:
-            yield server
-        except BaseException:
-            with contextlib.suppress(VmtuiError):  # nothing was written; the first error matters more
-                server.stop()  # waits, so that the image's lock is free when the VM is started
-            raise
-        server.stop()
-    finally:
-        with contextlib.suppress(VmtuiError):  # an empty folder in /tmp; the first error matters more
-            session.files.remove(posixpath.join(folder, "s"))
-            session.files.remove_folder(folder)
 
 
 def _transfer(

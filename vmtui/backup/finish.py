@@ -95,7 +95,12 @@ def store_stream(data: bytes, writer: BlobWriter, block_size: int) -> bytes:
 
 
 def commit(
-    context: BackupContext, plan: BackupPlan, outcome: Outcome, collected: Collected, started: datetime, writer: BlobWriter
+    context: BackupContext,
+    plan: BackupPlan,
+    outcome: Outcome,
+    collected: Collected,
+    started: datetime,
+    writer: BlobWriter,
 ) -> RestorePoint:
     """Make the point exist: packs, index, manifest, each durable before the next. Safe to repeat.
 

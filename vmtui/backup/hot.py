@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,7 +27,7 @@ from vmtui.model.host import version_text
 from vmtui.model.ids import PointId, new_id
 from vmtui.model.point import Consistency, DiskKind, FullReason, Mode
 from vmtui.model.vm import DomainState
-from vmtui.nbd import NbdClient, NbdLost
+from vmtui.nbd import NbdClient
 from vmtui.repository import BlobWriter, block_count
 
 _BEGIN_S = 12.0
@@ -108,7 +108,7 @@ def _begin(context: BackupContext, domain: Domain, plan: BackupPlan) -> Begun:
             failpoint("backup.begun")
             context.watch.phase("thaw")
     failpoint("backup.thawed")
-    libvirt, hypervisor = session.libvirt("read the versions", lambda link: (link.getLibVersion(), link.getVersion()))
+    libvirt, hypervisor = session.with_libvirt("read the versions", lambda link: (link.getLibVersion(), link.getVersion()))
     return Begun(
         point=PointId(new_id(now)),
         time=now,
@@ -154,7 +154,9 @@ def _check_places(session: HostSession, plan: BackupPlan, repository: str) -> No
     """
     for path in [plan.socket, *(scratch_file(plan, repository, disk.target) for disk in plan.disks)]:
         if session.files.exists(path):
-            raise FailedError("TARGET-EXISTS", f"{path} on {session.host.name} is already there, and is not ours to replace.")
+            raise FailedError(
+                "TARGET-EXISTS", f"{path} on {session.host.name} is already there, and is not ours to replace."
+            )
 
 
 @contextlib.contextmanager
@@ -195,9 +197,7 @@ def _frozen(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
         yield _Quiet(Consistency.CRASH, why)
         return
     try:
-        guard = Guard(
-            domain.session, plan.request.vm, Duty.THAW, silence_s=_GUARD_S, patience_s=_GUARD_PATIENCE_S
-        )
+        guard = Guard(domain.session, plan.request.vm, Duty.THAW, silence_s=_GUARD_S, patience_s=_GUARD_PATIENCE_S)
     except FailedError as error:
         yield _Quiet(Consistency.CRASH, f"no guard on the host, so nothing was frozen: {error.cause}")
         return
@@ -313,7 +313,7 @@ def _read_disk(
             disk.target, writer, context.repository.block_size, journal, context.watch, half="backup.half"
         )
         try:
-            return disk, _with_patience(context, plan, lambda work=work, disk=disk: work.run(_source(context, plan, disk)))  # type: ignore[misc]
+            return disk, _read_patiently(context, plan, disk, work)
         except SampleDiffersError as error:
             context.watch.note(
                 f"ALARM: a block that nobody wrote through QEMU has changed ({error}). Something writes to the image "
@@ -324,20 +324,20 @@ def _read_disk(
             disk = disk.as_full(FullReason.SAMPLE_DIFFERS)
 
 
-def _with_patience(context: BackupContext, plan: BackupPlan, read: Callable[[], DiskRead]) -> DiskRead:
-    """Run `read`; after a broken connection try again, as long as the frozen view stands."""
+def _read_patiently(context: BackupContext, plan: BackupPlan, disk: DiskPlan, work: DiskTransfer) -> DiskRead:
+    """Read one disk; after a broken connection try again, as long as the frozen view stands."""
     deadline: float | None = None
     while True:
         try:
-            return read()
-        except (NbdLost, UnreachableError) as error:
+            return work.run(_source(context, plan, disk))
+        except UnreachableError as error:
             now = time.monotonic()
             deadline = deadline or now + _RECONNECT_S
             _check_standing_if_reachable(context, plan)
             if now > deadline:
                 raise
             context.watch.check()
-            context.watch.note(f"the connection broke and is made again: {error.cause}")
+            context.watch.note(f"the connection broke and is made again: {error.cause}", warning=False)
             time.sleep(_RECONNECT_PAUSE_S)
 
 
@@ -468,6 +468,6 @@ def _sweep(context: BackupContext, plan: BackupPlan) -> None:
         session.files.remove(plan.socket)
 
 
-def versions(begun: Begun) -> dict[str, str]:
-    """What made the point."""
-    return {"vmtui": __version__, "libvirt": begun.libvirt, "qemu": begun.hypervisor}
+def versions(libvirt: str, hypervisor: str) -> dict[str, str]:
+    """What made a point."""
+    return {"vmtui": __version__, "libvirt": libvirt, "qemu": hypervisor}

@@ -152,22 +152,18 @@ def plan_disks(
 
 def _left_out(disk: Disk, mode: Mode) -> str:
     """Why a disk does not take part; empty when it does."""
-    if disk.device in ("cdrom", "floppy"):
-        return f"{disk.device}: {disk.path or 'no medium'}"
-    if not disk.source_type:
-        return "no source"
-    if disk.read_only:
-        return "read-only"
-    if disk.transient:
-        return "transient: libvirt refuses block jobs on it"
-    if disk.encrypted:
-        return "encrypted (LUKS): not supported yet"
-    if disk.bus in _NO_BLOCK_JOBS:
-        return f"on the {disk.bus} bus: libvirt refuses block jobs on it"
     allowed = _AT_REST if mode is Mode.COLD else _READABLE
-    if disk.source_type not in allowed:
-        return f"source of type {disk.source_type} cannot be read {'while the VM is off' if mode is Mode.COLD else 'by QEMU'}"
-    return ""
+    when = "while the VM is off" if mode is Mode.COLD else "by QEMU"
+    reasons = (
+        (disk.device in ("cdrom", "floppy"), f"{disk.device}: {disk.path or 'no medium'}"),
+        (not disk.source_type, "no source"),
+        (disk.read_only, "read-only"),
+        (disk.transient, "transient: libvirt refuses block jobs on it"),
+        (disk.encrypted, "encrypted (LUKS): not supported yet"),
+        (disk.bus in _NO_BLOCK_JOBS, f"on the {disk.bus} bus: libvirt refuses block jobs on it"),
+        (disk.source_type not in allowed, f"source of type {disk.source_type} cannot be read {when}"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
 
 
 def _plan_disk(item: DiskFacts, parent: Parent, mode: Mode, *, full: bool) -> DiskPlan:
@@ -209,14 +205,27 @@ def _full_reason(
     plan: DiskPlan, image: Image | None, before: PointDisk | None, parent: Parent, mode: Mode, *, full: bool
 ) -> FullReason | None:
     """Why a disk must be read in full; None when an increment is right."""
+    reason = _never_tracked(plan, image)
+    if reason is None and full:
+        reason = FullReason.FORCED
+    if reason is None:
+        reason = _no_parent(before, parent)
+    if reason is None and before is not None:
+        reason = _not_from(plan, image, before, mode)
+    return reason
+
+
+def _never_tracked(plan: DiskPlan, image: Image | None) -> FullReason | None:
+    """Why no image of this kind can be read incrementally."""
     if plan.format == "raw":
         return FullReason.RAW
     if image is not None and image.compat == "0.10":
         return FullReason.COMPAT
-    if not plan.tracked:
-        return FullReason.TRACKING_OFF
-    if full:
-        return FullReason.FORCED
+    return None if plan.tracked else FullReason.TRACKING_OFF
+
+
+def _no_parent(before: PointDisk | None, parent: Parent) -> FullReason | None:
+    """Why there is no point to compare this disk with."""
     if not parent.earlier:
         return FullReason.FIRST
     if parent.point is None or parent.newer_damaged:
@@ -225,6 +234,11 @@ def _full_reason(
         return FullReason.ADDED
     if not before.tracked or parent.point.checkpoint is None or not parent.checkpoint_usable:
         return FullReason.BITMAP_LOST
+    return None
+
+
+def _not_from(plan: DiskPlan, image: Image | None, before: PointDisk, mode: Mode) -> FullReason | None:
+    """Why this disk cannot be compared with what it was in the parent point."""
     if plan.virtual_size is not None and plan.virtual_size < before.virtual_size:
         return FullReason.SHRUNK
     if mode is Mode.COLD and not _same_chain(image, before):

@@ -127,7 +127,9 @@ def _new_checkpoint(context: BackupContext, disks: Iterable[DiskPlan], facts: Vm
 
 def _general_warnings(facts: VmFacts) -> list[str]:
     if facts.managed_save:
-        return [f"{facts.name} has saved memory (managed save), which this point does not hold: restored, it starts anew."]
+        return [
+            f"{facts.name} has saved memory (managed save), which this point does not hold: restored, it starts anew."
+        ]
     return []
 
 
@@ -153,7 +155,9 @@ def clear_leftovers(context: BackupContext, domain: Domain, parent: Parent) -> N
     state = domain.state()
     if not state.active:
         return  # libvirt cannot delete checkpoints of a stopped VM; the next hot run does
-    for name in domain.call("list the checkpoints", lambda handle: [item.getName() for item in handle.listAllCheckpoints(0)]):
+    for name in domain.call(
+        "list the checkpoints", lambda handle: [item.getName() for item in handle.listAllCheckpoints(0)]
+    ):
         if name.startswith(prefix) and name != keep:
             checkpoints.delete(domain, name)
 
@@ -211,7 +215,9 @@ def _with_places(session: HostSession, domain: Domain, plan: BackupPlan) -> Back
     number = domain.call("look up the VM", lambda handle: handle.ID())
     folder = domains.run_folder(session, number)
     if folder is None:
-        raise FailedError("REMOTE-COMMAND", f"libvirt's folder of the running {plan.name} was not found on {session.host.name}.")
+        raise FailedError(
+            "REMOTE-COMMAND", f"libvirt's folder of the running {plan.name} was not found on {session.host.name}."
+        )
     socket = posixpath.join(folder, f"vmtui-{plan.run}.sock")
     if not fits_socket_path(socket):
         raise FailedError(

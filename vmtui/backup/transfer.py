@@ -99,7 +99,7 @@ class DiskTransfer:
         Raises:
             SampleDiffersError: The bitmap cannot be believed; read in full instead.
             FailedError: The export cannot be read or the repository not be written.
-            NbdLost: The connection ended; what was read is kept in the journal.
+            NbdLostError: The connection ended; what was read is kept in the journal.
             CancelledError: Somebody asked for it to stop.
         """
         contexts = [BASE_ALLOCATION] + ([source.dirty] if source.dirty else [])
@@ -323,11 +323,12 @@ def by_leaf(runs: Runs) -> Iterator[tuple[int, list[tuple[int, int, Fate]]]]:
     """Runs cut at leaf borders, as (leaf, its runs), in order. Pure."""
     leaf, parts = 0, []
     for first, count, fate in runs:
-        while count:
-            step = min(count, (leaf + 1) * FANOUT - first)
-            parts.append((first, step, fate))
-            first, count = first + step, count - step
-            if first == (leaf + 1) * FANOUT:
+        position, end = first, first + count
+        while position < end:
+            stop = min(end, (leaf + 1) * FANOUT)
+            parts.append((position, stop - position, fate))
+            position = stop
+            if position == (leaf + 1) * FANOUT:
                 yield leaf, parts
                 leaf, parts = leaf + 1, []
     if parts:

@@ -88,7 +88,7 @@ class Table:
             value = float(value)
         if type(value) is not kind:
             raise self.error(key, f"{kind.__name__} is needed, not {type(value).__name__}")
-        return value  # type: ignore[no-any-return]  # its type was just compared
+        return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:
         """The key's value, or None when it is not given."""

@@ -212,7 +212,7 @@ def _rule(table: Table, tiers: dict[str, Tier]) -> Rule:
     )
     table.finish()
     if (rule.tier is None) == (rule.exempt is None):
-        raise table.error("tier", "a rule gives either a tier or exempt = \"reason\"")
+        raise table.error("tier", 'a rule gives either a tier or exempt = "reason"')
     if rule.tier is not None and rule.tier not in tiers:
         raise table.error("tier", f"no tier {rule.tier!r}; {nearest(rule.tier, tiers)}")
     if rule.exempt is not None and not rule.exempt.strip():

@@ -91,9 +91,7 @@ def block_jobs(domain: Domain, targets: Sequence[str]) -> list[str]:
     return domain.call("look for block jobs", read)
 
 
-def begin(
-    domain: Domain, socket: str, disks: Sequence[JobDisk], checkpoint: str | None, *, deadline_s: float
-) -> None:
+def begin(domain: Domain, socket: str, disks: Sequence[JobDisk], checkpoint: str | None, *, deadline_s: float) -> None:
     """Start a pull-mode backup, and with it a checkpoint, at one instant of all disks.
 
     Args:

@@ -32,13 +32,14 @@ def probe(session: HostSession) -> Capabilities:
         UnreachableError: It does not answer.
     """
     tools = dict(
-        line.partition(" ")[::2] for line in session.run(["sh", "-c", _PROBE]).checked(session.host.name).output.splitlines()
+        line.partition(" ")[::2]
+        for line in session.run(["sh", "-c", _PROBE]).checked(session.host.name).output.splitlines()
     )
 
     def read(connection: libvirt.virConnect) -> tuple[int, int, bool]:
         return connection.getLibVersion(), connection.getVersion(), _supports_backup(connection)
 
-    libvirt_version, hypervisor_version, backup = session.libvirt("read the capabilities", read)
+    libvirt_version, hypervisor_version, backup = session.with_libvirt("read the capabilities", read)
     return Capabilities(
         libvirt_version=libvirt_version,
         hypervisor_version=hypervisor_version,
@@ -75,7 +76,7 @@ def networks(session: HostSession) -> list[Network]:
     def read(connection: libvirt.virConnect) -> list[Network]:
         return [Network(network.name(), bool(network.isActive())) for network in connection.listAllNetworks(0)]
 
-    return sorted(session.libvirt("list the networks", read), key=lambda network: network.name)
+    return sorted(session.with_libvirt("list the networks", read), key=lambda network: network.name)
 
 
 def domain_capabilities(session: HostSession, domain: Element) -> Element | str:
@@ -98,7 +99,7 @@ def domain_capabilities(session: HostSession, domain: Element) -> Element | str:
             raise
         return text
 
-    answer = session.libvirt("read the domain capabilities", read)
+    answer = session.with_libvirt("read the domain capabilities", read)
     if isinstance(answer, libvirt.libvirtError):
         return str(answer.get_error_message())
     return domain_xml.parse(answer)
@@ -114,4 +115,4 @@ def mac_owners(session: HostSession) -> dict[str, str]:
                 owners[mac] = domain.UUIDString()
         return owners
 
-    return session.libvirt("read the MAC addresses", read, deadline_s=60.0)
+    return session.with_libvirt("read the MAC addresses", read, deadline_s=60.0)

@@ -97,18 +97,18 @@ class BulkChannel(paramiko.Channel):
 
     def __init__(self, chanid: int) -> None:
         super().__init__(chanid)
-        self.in_buffer = _Chunks()  # type: ignore[assignment]  # it does what BufferedPipe does
+        self.in_buffer = _Chunks()
 
 
 class ChannelStream:
     """A channel as an `nbd.Stream`.
 
     Args:
-        channel: Open; owned from now on.
+        channel: Open, with chunks for its buffer; owned from now on.
         silence_s: A receive that waits longer than this raises TimeoutError [s]; None waits for ever.
     """
 
-    def __init__(self, channel: BulkChannel, silence_s: float | None) -> None:
+    def __init__(self, channel: paramiko.Channel, silence_s: float | None) -> None:
         self._channel = channel
         self._silence_s = silence_s
         channel.settimeout(silence_s)
@@ -145,8 +145,11 @@ class ChannelStream:
             view = view[sent:]
 
     def close(self) -> None:
-        """Close; safe to repeat."""
-        self._channel.close()
+        """Close; safe to repeat, also when the login is gone."""
+        try:
+            self._channel.close()
+        except (OSError, EOFError):
+            pass  # the host cannot be told any more
 
 
 class HostTransport(paramiko.Transport):
@@ -157,7 +160,7 @@ class HostTransport(paramiko.Transport):
         options = self.get_security_options()
         options.ciphers = tuple(dict.fromkeys([c for c in _GCM if c in options.ciphers] + list(options.ciphers)))
 
-    def open_unix(self, path: str, timeout: float) -> BulkChannel:
+    def open_unix(self, path: str, timeout: float) -> paramiko.Channel:
         """Connect to a unix socket on the host.
 
         Raises:
@@ -196,13 +199,13 @@ class HostTransport(paramiko.Transport):
             if time.monotonic() > deadline:
                 raise paramiko.SSHException("the host did not open the channel in time")
 
-    def open_command(self, command: str, timeout: float) -> BulkChannel:
+    def open_command(self, command: str, timeout: float) -> paramiko.Channel:
         """Run a command whose input and output are the stream.
 
         Raises:
             paramiko.SSHException: The login ended or the host refuses.
         """
         channel = self.open_session(timeout=timeout)
-        channel.in_buffer = _Chunks()  # type: ignore[assignment]  # before any data can come
+        channel.in_buffer = _Chunks()  # before any data can come
         channel.exec_command(command)
-        return channel  # type: ignore[return-value]  # it now has what a BulkChannel has
+        return channel  # it now has what a BulkChannel has

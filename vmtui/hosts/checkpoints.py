@@ -49,7 +49,9 @@ def describe(domain: Domain, name: str) -> Checkpoint | None:
 
     def read(handle: libvirt.virDomain) -> Checkpoint | None:
         try:
-            return Checkpoint(name, handle.checkpointLookupByName(name).getXMLDesc(libvirt.VIR_DOMAIN_CHECKPOINT_XML_SECURE))
+            return Checkpoint(
+                name, handle.checkpointLookupByName(name).getXMLDesc(libvirt.VIR_DOMAIN_CHECKPOINT_XML_SECURE)
+            )
         except libvirt.libvirtError as error:
             if error.get_error_code() == _GONE:
                 return None

@@ -51,7 +51,7 @@ def define(session: HostSession, xml: str) -> Defined:
         return Defined(domain.XMLDesc(flags), complaint)
 
     try:
-        return session.libvirt("define the VM", call, deadline_s=60.0)
+        return session.with_libvirt("define the VM", call, deadline_s=60.0)
     except FailedError as error:
         raise FailedError("DEFINE-REFUSED", error.cause, **error.facts) from error
 

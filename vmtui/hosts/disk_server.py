@@ -6,11 +6,13 @@ nobody owns. Image locks keep a VM from starting while its disk is served.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import posixpath
+from collections.abc import Iterator, Sequence
 
 from vmtui.hosts.session import HostSession
 from vmtui.hosts.shell import LifeLine
-from vmtui.model.errors import FailedError
+from vmtui.model.errors import FailedError, VmtuiError
 from vmtui.model.stream import Stream
 
 EXPORT = "disk"
@@ -94,6 +96,29 @@ class DiskServer:
                 path=self.path,
             )
 
-    def drop(self) -> None:
-        """Cut its life line without waiting; safe to repeat."""
-        self._line.end(0.0)
+
+@contextlib.contextmanager
+def served(
+    session: HostSession, path: str, format_name: str, *, bitmaps: Sequence[str] = (), writable: bool = False
+) -> Iterator[DiskServer]:
+    """An image served in a folder of its own; leaving the context means that the image was closed cleanly.
+
+    Raises:
+        FailedError: QEMU refused to serve it, or did not close it well.
+        UnreachableError: The login ended.
+    """
+    folder = session.make_temporary_folder()
+    socket = posixpath.join(folder, "s")
+    try:
+        server = DiskServer(session, path, format_name, socket, bitmaps=bitmaps, writable=writable)
+        try:
+            yield server
+        except BaseException:
+            with contextlib.suppress(VmtuiError):  # the first error matters more
+                server.stop()  # waits, so that the image's lock is free for whoever starts the VM
+            raise
+        server.stop()
+    finally:
+        with contextlib.suppress(VmtuiError):  # an empty folder; the first error matters more
+            session.files.remove(socket)
+            session.files.remove_folder(folder)

@@ -43,16 +43,14 @@ class Domain:
         self.session = session
         self.uuid = uuid
 
-    def call(
-        self, doing: str, function: Callable[[libvirt.virDomain], T], *, deadline_s: float | None = None
-    ) -> T:
+    def call(self, doing: str, function: Callable[[libvirt.virDomain], T], *, deadline_s: float | None = None) -> T:
         """Run a function with libvirt's domain.
 
         Raises:
             FailedError: The VM is gone, or libvirt refused.
             UnreachableError: libvirt does not answer in time.
         """
-        return self.session.libvirt(
+        return self.session.with_libvirt(
             doing, lambda connection: function(connection.lookupByUUIDString(self.uuid)), deadline_s=deadline_s
         )
 
@@ -60,7 +58,7 @@ class Domain:
 
     def name(self) -> str:
         """Its present name."""
-        return self.call("look up the VM", lambda domain: domain.name())
+        return str(self.call("look up the VM", lambda domain: domain.name()))
 
     def state(self) -> DomainState:
         """Its present state."""
@@ -144,10 +142,11 @@ class Domain:
         """
         if disk.source_type == "volume" and disk.pool and disk.volume:
             pool, volume = disk.pool, disk.volume
-            return self.session.libvirt(
+            path: str = self.session.with_libvirt(
                 f"find the volume {volume} in the pool {pool}",
                 lambda connection: connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path(),
             )
+            return path
         if disk.path is None:
             raise FailedError(
                 "DISK-MISSING", f"The disk {disk.target} has no source.", host=self.session.host.name, disk=disk.target
@@ -243,7 +242,7 @@ def find_domain(session: HostSession, name: str) -> Domain | None:
                 return None
             raise
 
-    uuid = session.libvirt("look up the VM", read)
+    uuid = session.with_libvirt("look up the VM", read)
     return None if uuid is None else Domain(session, VmId(uuid))
 
 

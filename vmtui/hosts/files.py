@@ -94,11 +94,10 @@ class Files:
         Raises:
             FailedError: Something is there already, or the folder cannot be written.
         """
-        with self._calling("write", path) as client:
-            with client.open(path, "xb") as file:
-                file.chmod(mode)
-                file.set_pipelined(True)
-                file.write(data)
+        with self._calling("write", path) as client, client.open(path, "wxb") as file:
+            file.chmod(mode)
+            file.set_pipelined(True)
+            file.write(data)
 
     def rename(self, old: str, new: str) -> None:
         """Rename; refuses when `new` is there."""

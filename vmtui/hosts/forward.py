@@ -55,7 +55,7 @@ class Forward:
                 return  # closed
             try:
                 remote = self._connect()
-            except Exception as error:  # the edge of this thread: whoever connected asks for the reason
+            except Exception as error:  # noqa: BLE001  # the edge of this thread: whoever connected asks for the reason
                 self.error = error
                 local.close()
                 continue
@@ -66,7 +66,9 @@ class Forward:
                     return
                 self._open.update((local, remote))
             for source, sink in ((_receiver(local), remote), (_receiver(remote), local)):
-                threading.Thread(target=self._pump, args=(source, sink, local, remote), name="pump", daemon=True).start()
+                threading.Thread(
+                    target=self._pump, args=(source, sink, local, remote), name="pump", daemon=True
+                ).start()
 
     def _pump(self, receive: Callable[[memoryview], int], sink: Any, local: Any, remote: Any) -> None:
         buffer = memoryview(bytearray(_CHUNK))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from enum import StrEnum
+from typing import Self
 
 from vmtui.hosts.session import HostSession
 from vmtui.hosts.shell import LifeLine
@@ -91,7 +92,7 @@ class Guard:
         if beating:
             threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

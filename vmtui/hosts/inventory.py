@@ -54,7 +54,7 @@ def list_vms(session: HostSession, *, with_metadata: bool = False) -> list[Vm]:
             for domain, stats in rows
         ]
 
-    return sorted(session.libvirt("list the VMs", read), key=lambda vm: vm.name)
+    return sorted(session.with_libvirt("list the VMs", read), key=lambda vm: vm.name)
 
 
 def _metadata(domain: libvirt.virDomain) -> str:

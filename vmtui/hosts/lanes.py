@@ -69,7 +69,7 @@ class Lane:
             function, future = item
             try:
                 future.set_result(function())
-            except BaseException as error:  # the edge of the lane: it belongs to the caller
+            except BaseException as error:  # noqa: BLE001  # the edge of the lane: it belongs to the caller
                 future.set_exception(error)
 
     def _timeout(self, reason: str) -> UnreachableError:

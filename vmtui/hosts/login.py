@@ -234,7 +234,12 @@ def _key_problem(error: Exception) -> str:
 def _password_login(host: Host, address: Address, transport: HostTransport) -> None:
     try:
         answer = subprocess.run(
-            host.password_command, capture_output=True, text=True, timeout=host.deadline_s, check=True, stdin=subprocess.DEVNULL
+            host.password_command,
+            capture_output=True,
+            text=True,
+            timeout=host.deadline_s,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise UnreachableError(

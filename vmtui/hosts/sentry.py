@@ -12,7 +12,6 @@ import threading
 from dataclasses import dataclass
 
 from vmtui.hosts.session import HostSession
-from vmtui.hosts.shell import LifeLine
 from vmtui.model.errors import UnreachableError, VmtuiError
 from vmtui.model.ids import VmId
 

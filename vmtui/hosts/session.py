@@ -8,13 +8,13 @@ import posixpath
 import shlex
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import libvirt
 import paramiko
 
-from vmtui.hosts.channels import BulkChannel, ChannelStream
+from vmtui.hosts.channels import ChannelStream
 from vmtui.hosts.files import Files
 from vmtui.hosts.forward import Forward
 from vmtui.hosts.lanes import Lane
@@ -68,7 +68,7 @@ class HostSession:
 
     # -- life ------------------------------------------------------------------------------------
 
-    def __enter__(self) -> HostSession:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,9 +99,7 @@ class HostSession:
 
     # -- libvirt ---------------------------------------------------------------------------------
 
-    def libvirt(
-        self, doing: str, function: Callable[[libvirt.virConnect], T], *, deadline_s: float | None = None
-    ) -> T:
+    def with_libvirt(self, doing: str, function: Callable[[libvirt.virConnect], T], *, deadline_s: float | None = None) -> T:
         """Run a function with the libvirt connection on the host's lane.
 
         Args:
@@ -158,7 +156,11 @@ class HostSession:
 
     def _find_socket(self) -> str:
         session = urlsplit(self.host.uri).path == "/session"
-        folder = posixpath.join(self.environment("XDG_RUNTIME_DIR", "/run/user/$(id -u)"), "libvirt") if session else "/run/libvirt"
+        folder = (
+            posixpath.join(self.environment("XDG_RUNTIME_DIR", "/run/user/$(id -u)"), "libvirt")
+            if session
+            else "/run/libvirt"
+        )
         for name in _SOCKET_NAMES:
             path = posixpath.join(folder, name)
             if self.run(["test", "-S", path]).status == 0:
@@ -194,6 +196,10 @@ class HostSession:
         """A variable of the login's environment; the fallback is expanded by the host's shell."""
         return self.run(["sh", "-c", f'printf %s "${{{variable}:-{fallback}}}"']).checked(self.host.name).output
 
+    def make_temporary_folder(self) -> str:
+        """A new, private folder (0700) with a short path, as unix sockets need."""
+        return self.run(["mktemp", "-d", "-t", "vmtui-XXXXXXXX"]).checked(self.host.name).output.strip()
+
     @property
     def files(self) -> Files:
         """The host's files, by SFTP."""
@@ -211,7 +217,7 @@ class HostSession:
         """
         return ChannelStream(self._open_unix(path), NBD_SILENCE_S)
 
-    def _open_unix(self, path: str) -> BulkChannel:
+    def _open_unix(self, path: str) -> paramiko.Channel:
         if self._way is None:
             self._way = self._find_way(path)
         transport = self._login.transport

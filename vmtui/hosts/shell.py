@@ -58,7 +58,7 @@ def run(transport: HostTransport, host: str, argv: Sequence[str], *, deadline_s:
         if stdin:
             channel.sendall(stdin.encode())
         channel.shutdown_write()
-        output, errors = _collect(channel, deadline, host, argv)
+        output, errors = _collect(channel, deadline)
         status = channel.recv_exit_status()
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise _lost(host, argv, error) from error
@@ -79,7 +79,7 @@ def _start(transport: HostTransport, host: str, command: str, deadline_s: float)
     return channel
 
 
-def _collect(channel: paramiko.Channel, deadline: float, host: str, argv: Sequence[str]) -> tuple[str, str]:
+def _collect(channel: paramiko.Channel, deadline: float) -> tuple[str, str]:
     """Read both outputs to their ends; a thread of its own for the second, as either may fill up first."""
     errors = bytearray()
 
@@ -164,7 +164,9 @@ class LifeLine:
         try:
             self._channel.sendall(word)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise UnreachableError("HOST-UNREACHABLE", f"{self._host}: a helper is gone: {error}.", host=self._host) from error
+            raise UnreachableError(
+                "HOST-UNREACHABLE", f"{self._host}: a helper is gone: {error}.", host=self._host
+            ) from error
 
     @property
     def alive(self) -> bool:
@@ -184,7 +186,7 @@ class LifeLine:
                 if time.monotonic() > deadline or self._channel.closed:
                     return None
                 time.sleep(0.01)
-            return self._channel.recv_exit_status()
+            return int(self._channel.recv_exit_status())
         except (paramiko.SSHException, EOFError, OSError):
             return None
         finally:

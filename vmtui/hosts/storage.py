@@ -52,12 +52,12 @@ def pools(session: HostSession) -> list[Pool]:
             result.append(Pool(pool.name(), root.get("type", ""), bool(pool.isActive()), path))
         return result
 
-    return sorted(session.libvirt("list the storage pools", read), key=lambda pool: pool.name)
+    return sorted(session.with_libvirt("list the storage pools", read), key=lambda pool: pool.name)
 
 
 def refresh_pool(session: HostSession, name: str) -> None:
     """Let libvirt see new and vanished files of a pool."""
-    session.libvirt(
+    session.with_libvirt(
         "refresh the pool", lambda connection: connection.storagePoolLookupByName(name).refresh(0), deadline_s=60.0
     )
 

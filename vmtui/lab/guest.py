@@ -120,7 +120,7 @@ def build(folder: Path) -> Path:
 
 
 def _only(paths: Iterator[Path]) -> Path:
-    return sorted(paths)[0]
+    return min(paths)
 
 
 # -- initramfs -----------------------------------------------------------------------------------
@@ -129,7 +129,21 @@ def _only(paths: Iterator[Path]) -> Path:
 def _initramfs(parts: Path) -> bytes:
     """A newc cpio archive, as the kernel's Documentation/driver-api/early-userspace/buffer-format.rst."""
     archive = _Cpio()
-    for name in ("bin", "sbin", "lib", "proc", "sys", "dev", "data", "run", "tmp", "etc", "etc/acpi", "etc/acpi/PWRF", "var"):
+    for name in (
+        "bin",
+        "sbin",
+        "lib",
+        "proc",
+        "sys",
+        "dev",
+        "data",
+        "run",
+        "tmp",
+        "etc",
+        "etc/acpi",
+        "etc/acpi/PWRF",
+        "var",
+    ):
         archive.folder(name)
     archive.link("var/run", "/run")
     archive.file("bin/busybox", _only(parts.glob("**/bin/busybox")).read_bytes())
@@ -254,7 +268,17 @@ def _data_partition(image: Path, parts: Path) -> None:
         (documents / f"{number:03}.txt").write_text(f"Document {number} of the practice lab.\n" * (number + 1))
     size_kib = (_DISK_SECTORS - _DATA_START) // 2
     offset = _DATA_START * _SECTOR
-    argv = ["/usr/sbin/mke2fs", "-q", "-t", "ext4", "-E", f"offset={offset},root_owner=0:0", "-d", str(files), str(image)]
+    argv = [
+        "/usr/sbin/mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-E",
+        f"offset={offset},root_owner=0:0",
+        "-d",
+        str(files),
+        str(image),
+    ]
     subprocess.run([*argv, f"{size_kib}k"], check=True, stdin=subprocess.DEVNULL)
     shutil.rmtree(files)
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import tomli_w
 
 from vmtui.lab import machines, processes, site
 from vmtui.lab.account import Account, lab_account
+from vmtui.lab.machines import Machine
 from vmtui.lab.processes import Process
 from vmtui.lab.site import Site
 from vmtui.model.errors import UsageError
@@ -60,13 +61,16 @@ def default_root() -> Path:
     return Path(tempfile.gettempdir()) / f"vmtui-lab-{os.getuid()}"
 
 
-def up(root: Path, say: Callable[[str], None] = lambda _: None) -> LabInfo:
+def up(
+    root: Path, say: Callable[[str], None] = lambda _: None, wanted: Sequence[Machine] = machines.MACHINES
+) -> LabInfo:
     """Start the lab; when it already runs, nothing happens.
 
     Args:
         root: Folder of the client's side; made if needed. What runs lives in a short folder of its own
             below the system's temporary folder, as paths of unix sockets are limited to 107 bytes.
         say: Gets a line for each step.
+        wanted: The VMs to make.
 
     Raises:
         UsageError: Set-up has not run, or a daemon does not start.
@@ -80,14 +84,14 @@ def up(root: Path, say: Callable[[str], None] = lambda _: None) -> LabInfo:
                 return record.info()
             say("clearing away a lab that did not end well")
             _clear(root, record)
-        return _start(root, template, say)
+        return _start(root, template, wanted, say)
 
 
-def _start(root: Path, template: Path, say: Callable[[str], None]) -> LabInfo:
+def _start(root: Path, template: Path, wanted: Sequence[Machine], say: Callable[[str], None]) -> LabInfo:
     account = lab_account()
     ground = Path(tempfile.mkdtemp(prefix="vl-"))
     ground.chmod(0o755)
-    record = _Record(root, ground, account, [], [])
+    record = _Record(root, ground, account, [], [], list(wanted))
     record.save()
     try:
         key = _client_key(root)
@@ -100,19 +104,19 @@ def _start(root: Path, template: Path, say: Callable[[str], None]) -> LabInfo:
             record.save()
         _write_client_files(root, record.sites)
         with ThreadPoolExecutor(len(record.sites)) as pool:
-            list(pool.map(lambda place: _populate(place, record.daemons, template, say), record.sites))
+            list(pool.map(lambda place: _populate(place, record, template, say), record.sites))
     except BaseException:
         _clear(root, record)
         raise
     return record.info()
 
 
-def _populate(place: Site, daemons: list[Process], template: Path, say: Callable[[str], None]) -> None:
-    site.wait_ready(place, daemons)
+def _populate(place: Site, record: _Record, template: Path, say: Callable[[str], None]) -> None:
+    site.wait_ready(place, record.daemons)
     site.virsh(place, "pool-define-as", site.POOL, "dir", "--target", str(place.images))
     site.virsh(place, "pool-start", site.POOL)
     site.virsh(place, "pool-autostart", site.POOL)
-    own = [machine for machine in machines.MACHINES if machine.site == place.name]
+    own = [machine for machine in record.machines if machine.site == place.name]
     for machine in own:
         say(f"{place.name}: making {machine.name}")
         machines.create(place, machine, template)
@@ -164,6 +168,7 @@ class _Record:
     account: Account
     sites: list[Site]
     daemons: list[Process]
+    machines: list[Machine]
 
     @classmethod
     def load(cls, root: Path) -> _Record | None:
@@ -175,9 +180,12 @@ class _Record:
             account = Account(**data["account"])
             sites = [Site(item["name"], Path(item["folder"]), item["port"], account) for item in data["sites"]]
             daemons = [Process(**item) for item in data["daemons"]]
-            return cls(root, Path(data["ground"]), account, sites, daemons)
+            own = [Machine(**item) for item in data.get("machines", ())]
+            return cls(root, Path(data["ground"]), account, sites, daemons, own)
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError("LAB-BAD", f"{path} is not a lab's record: {error}", next_step=f"Remove {root}.") from error
+            raise UsageError(
+                "LAB-BAD", f"{path} is not a lab's record: {error}", next_step=f"Remove {root}."
+            ) from error
 
     def save(self) -> None:
         data = {
@@ -185,6 +193,7 @@ class _Record:
             "account": asdict(self.account),
             "sites": [{"name": item.name, "folder": str(item.folder), "port": item.port} for item in self.sites],
             "daemons": [asdict(item) for item in self.daemons],
+            "machines": [asdict(item) for item in self.machines],
         }
         temporary = self.root / f"{_RECORD}.new"
         temporary.write_text(json.dumps(data, indent=1))
@@ -207,7 +216,7 @@ class _Record:
                     uri=place.uri,
                     ssh=f"ssh://{self.account.name}@127.0.0.1:{place.port}",
                     images=str(place.images),
-                    vms=[machine.name for machine in machines.MACHINES if machine.site == place.name],
+                    vms=[machine.name for machine in self.machines if machine.site == place.name],
                 )
                 for place in self.sites
             ],

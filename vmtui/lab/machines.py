@@ -39,7 +39,10 @@ MACHINES = (
 def create(site: Site, machine: Machine, template: Path) -> None:
     """Make the images of a VM and define it; starts it when it should run."""
     boot = site.images / f"{machine.name}.qcow2"
-    subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", str(template), str(boot)], check=True)
+    subprocess.run(
+        ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", str(template), str(boot)],
+        check=True,
+    )
     site.account.own(boot, 0o600)
     disks = [("vda", "qcow2", boot)]
     if machine.data_disk:
@@ -99,14 +102,26 @@ def wait_agents(site: Site, names: list[str]) -> None:
     for name in names:
         while not agent_answers(site, name):
             if time.monotonic() > deadline:
-                raise UsageError("LAB-BAD", f"The guest agent of {name} on {site.name} did not answer in {_AGENT_S:g} s.")
+                raise UsageError(
+                    "LAB-BAD", f"The guest agent of {name} on {site.name} did not answer in {_AGENT_S:g} s."
+                )
             time.sleep(0.2)
 
 
 def agent_answers(site: Site, name: str) -> bool:
     """Whether a VM's guest agent answers a ping."""
     answer = subprocess.run(
-        ["virsh", "-q", "-c", site.uri, "qemu-agent-command", "--timeout", "2", name, json.dumps({"execute": "guest-ping"})],
+        [
+            "virsh",
+            "-q",
+            "-c",
+            site.uri,
+            "qemu-agent-command",
+            "--timeout",
+            "2",
+            name,
+            json.dumps({"execute": "guest-ping"}),
+        ],
         capture_output=True,
         timeout=30,
     )

@@ -12,6 +12,9 @@ from pathlib import Path
 
 _POLL_S = 0.05
 
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+"""Daemons that this very process started; to be reaped when they end before it does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -47,8 +50,8 @@ def start(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, cwd
             stderr=output,
             start_new_session=True,
         )
-    started = _start_time(child.pid)
-    return Process(child.pid, started or 0)
+    _CHILDREN[child.pid] = child
+    return Process(child.pid, _start_time(child.pid) or 0)
 
 
 def of_pid(pid: int) -> Process | None:
@@ -86,6 +89,9 @@ def stop(processes: Iterable[Process], patience_s: float) -> None:
         process.kill(signal.SIGKILL)
     while any(process.alive for process in waiting) and time.monotonic() < deadline + 5:
         time.sleep(_POLL_S)
+    for pid, child in list(_CHILDREN.items()):
+        if child.poll() is not None:
+            del _CHILDREN[pid]
 
 
 def _start_time(pid: int) -> int | None:

@@ -67,7 +67,15 @@ class Site:
 def create(site: Site, authorized_key: str) -> None:
     """Lay out the folder of a site; nothing runs yet."""
     site.folder.mkdir()
-    for name, mode in (("run", 0o700), ("cfg", 0o700), ("cache", 0o755), ("data", 0o755), ("images", 0o755), ("log", 0o755), ("ssh", 0o755)):
+    for name, mode in (
+        ("run", 0o700),
+        ("cfg", 0o700),
+        ("cache", 0o755),
+        ("data", 0o755),
+        ("images", 0o755),
+        ("log", 0o755),
+        ("ssh", 0o755),
+    ):
         folder = site.folder / name
         folder.mkdir()
         site.account.own(folder, mode)
@@ -76,7 +84,9 @@ def create(site: Site, authorized_key: str) -> None:
     site.account.write_accounts(site.folder / "etc", site.folder)
     ssh = site.folder / "ssh"
     key = ssh / "host_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {site.name}", "-f", str(key)], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {site.name}", "-f", str(key)], check=True
+    )
     (ssh / "authorized_keys").write_text(authorized_key)
     (ssh / "sshd_config").write_text(_sshd_config(site))
     for path in ssh.iterdir():
@@ -112,14 +122,18 @@ def start_libvirt(site: Site) -> list[Process]:
     started = []
     for name in ("virtlogd", "libvirtd"):
         program = _program(name)
-        argv = site.account.command([program, "--timeout", "0", "-p", f"{site.folder}/run/{name}.pid"], site.folder / "etc")
+        argv = site.account.command(
+            [program, "--timeout", "0", "-p", f"{site.folder}/run/{name}.pid"], site.folder / "etc"
+        )
         started.append(processes.start(argv, environment=site.environment, log=site.log(name), cwd=site.folder))
     return started
 
 
 def start_sshd(site: Site) -> Process:
     """Start the sshd; does not wait for it."""
-    argv = site.account.command([_program("sshd"), "-D", "-e", "-f", f"{site.folder}/ssh/sshd_config"], site.folder / "etc")
+    argv = site.account.command(
+        [_program("sshd"), "-D", "-e", "-f", f"{site.folder}/ssh/sshd_config"], site.folder / "etc"
+    )
     return processes.start(argv, environment=site.environment, log=site.log("sshd"), cwd=site.folder)
 
 
@@ -132,11 +146,15 @@ def wait_ready(site: Site, daemons: list[Process]) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if not all(process.alive for process in daemons):
-            raise UsageError("LAB-BAD", f"A daemon of the lab site {site.name} ended; its words are in {site.folder}/log.")
+            raise UsageError(
+                "LAB-BAD", f"A daemon of the lab site {site.name} ended; its words are in {site.folder}/log."
+            )
         if site.socket.exists() and _listens(site.port):
             return
         time.sleep(0.05)
-    raise UsageError("LAB-BAD", f"The lab site {site.name} did not answer within {_START_S:g} s; see {site.folder}/log.")
+    raise UsageError(
+        "LAB-BAD", f"The lab site {site.name} did not answer within {_START_S:g} s; see {site.folder}/log."
+    )
 
 
 def _listens(port: int) -> bool:

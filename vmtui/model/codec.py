@@ -44,7 +44,7 @@ def from_plain(cls: type[T], data: Any) -> T:
     Raises:
         ValueError: The data does not have the shape of `cls`; the message names the field.
     """
-    return typing.cast(T, _build(cls, data, cls.__name__))
+    return typing.cast("T", _build(cls, data, cls.__name__))
 
 
 def format_instant(instant: datetime) -> str:
@@ -99,7 +99,7 @@ def _build_plain(kind: Any, data: Any, where: str) -> Any:
     if kind is Any:
         return data
     if dataclasses.is_dataclass(kind):
-        return _build_dataclass(typing.cast(type, kind), data, where)
+        return _build_dataclass(typing.cast("type", kind), data, where)
     kind = getattr(kind, "__supertype__", kind)
     if kind is datetime:
         if not isinstance(data, str):
@@ -119,7 +119,7 @@ def _build_plain(kind: Any, data: Any, where: str) -> Any:
 
 def _build_dataclass(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
-        raise ValueError(f"{where}: an object is needed")
+        raise ValueError(f"{where}: an object is needed")  # noqa: TRY004  # bad data, not a bad call
     hints = _hints(cls)
     values = {}
     for field in dataclasses.fields(cls):

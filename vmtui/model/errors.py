@@ -52,51 +52,131 @@ _ROWS = (
     ("CONFIG-INVALID", "The configuration file has a mistake.", "Correct the named key."),
     ("NAME-UNKNOWN", "No host, VM, point, disk or job has that name.", "Use one of the names shown."),
     ("NAME-AMBIGUOUS", "Several things answer to that name.", "Say which: host/name, or more characters of the id."),
-    ("NAME-BAD", "A name has characters that it must not have.", "Choose a name of letters, digits, '.', '_', '-' and '+'."),
+    (
+        "NAME-BAD",
+        "A name has characters that it must not have.",
+        "Choose a name of letters, digits, '.', '_', '-' and '+'.",
+    ),
     ("REPO-NOT-INITIALISED", "The place is there, but it holds no repository.", "Run: vmtui repo init"),
     ("REPO-FORMAT-NEWER", "The repository was made by a newer vmtui.", "Update vmtui on this machine."),
     ("REPO-URL-BAD", "The repository's address cannot be used.", "Write it as file:///absolute/folder."),
     ("LAB-NOT-READY", "The practice lab lacks something that setup installs.", "Run: script/setup"),
-    ("LAB-BAD", "The practice lab could not be started or found.", "Read the named log, then: vmtui lab down, vmtui lab up"),
+    (
+        "LAB-BAD",
+        "The practice lab could not be started or found.",
+        "Read the named log, then: vmtui lab down, vmtui lab up",
+    ),
     # damage
-    ("REPO-OBJECT-MISSING", "An object that the repository needs is gone.", "Run: vmtui verify --all to see which points it touches."),
-    ("REPO-OBJECT-BAD", "An object of the repository does not have the bytes that were written.", "Run: vmtui verify --all to see which points it touches."),
-    ("REPO-BLOCK-BAD", "A stored block does not have the bytes that were read from the VM.", "Restore an older point; run: vmtui verify --all"),
-    ("POINT-MISSING", "A restore point was committed, and its manifest is gone without a prune.", "Restore another point; look for who deleted it."),
+    (
+        "REPO-OBJECT-MISSING",
+        "An object that the repository needs is gone.",
+        "Run: vmtui verify --all to see which points it touches.",
+    ),
+    (
+        "REPO-OBJECT-BAD",
+        "An object of the repository does not have the bytes that were written.",
+        "Run: vmtui verify --all to see which points it touches.",
+    ),
+    (
+        "REPO-BLOCK-BAD",
+        "A stored block does not have the bytes that were read from the VM.",
+        "Restore an older point; run: vmtui verify --all",
+    ),
+    (
+        "POINT-MISSING",
+        "A restore point was committed, and its manifest is gone without a prune.",
+        "Restore another point; look for who deleted it.",
+    ),
     ("POINT-DAMAGED", "A restore point has known damage.", "Restore another point: vmtui points VM"),
     # unreachable
     ("HOST-UNREACHABLE", "The host does not answer.", "Check that it is up and that SSH reaches it: vmtui hosts"),
-    ("HOST-KEY-UNKNOWN", "The host's SSH key was never accepted here.", "Compare the fingerprint, then: vmtui host trust NAME"),
-    ("HOST-KEY-CHANGED", "The host shows another SSH key than the accepted one: a new installation, or somebody in between.", "Find out why before anything else. Only then remove the old key and run: vmtui host trust NAME"),
+    (
+        "HOST-KEY-UNKNOWN",
+        "The host's SSH key was never accepted here.",
+        "Compare the fingerprint, then: vmtui host trust NAME",
+    ),
+    (
+        "HOST-KEY-CHANGED",
+        "The host shows another SSH key than the accepted one: a new installation, or somebody in between.",
+        "Find out why before anything else. Only then remove the old key and run: vmtui host trust NAME",
+    ),
     ("HOST-LOGIN-REFUSED", "The host refused the login.", "Check user, key and password in the configuration."),
-    ("HOST-FORWARD-REFUSED", "The host's sshd allows no way to a unix socket.", "Allow AllowStreamLocalForwarding in its sshd_config, or install socat."),
+    (
+        "HOST-FORWARD-REFUSED",
+        "The host's sshd allows no way to a unix socket.",
+        "Allow AllowStreamLocalForwarding in its sshd_config, or install socat.",
+    ),
     ("HOST-LIBVIRT-DOWN", "SSH works, libvirt does not answer.", "Look at the libvirt service on that host."),
-    ("HOST-TOOL-MISSING", "A program that belongs to libvirt or QEMU is missing on the host.", "Install the named program there."),
+    (
+        "HOST-TOOL-MISSING",
+        "A program that belongs to libvirt or QEMU is missing on the host.",
+        "Install the named program there.",
+    ),
     ("HOST-TIMEOUT", "The host did not answer in time.", "Try again; if it stays, look at the load of that host."),
-    ("REPO-UNREACHABLE", "The repository cannot be read or written.", "Check that its file system is mounted and that this account may use it."),
+    (
+        "REPO-UNREACHABLE",
+        "The repository cannot be read or written.",
+        "Check that its file system is mounted and that this account may use it.",
+    ),
     ("WORKER-DEAD", "No worker runs the jobs.", "Run: vmtui worker"),
     # refused
-    ("READ-ONLY", "This was asked for in read-only mode.", "Leave read-only mode on purpose, if that is what you want."),
+    (
+        "READ-ONLY",
+        "This was asked for in read-only mode.",
+        "Leave read-only mode on purpose, if that is what you want.",
+    ),
     ("CONFIRM-MISSING", "This needs your word.", "Look at the plan (--plan), then say --yes."),
-    ("PREFLIGHT", "Not everything that the restore needs is there; nothing was written.", "Mend each failed check, or map it: --map-pool, --map-network, --as, --to."),
+    (
+        "PREFLIGHT",
+        "Not everything that the restore needs is there; nothing was written.",
+        "Mend each failed check, or map it: --map-pool, --map-network, --as, --to.",
+    ),
     ("TARGET-EXISTS", "Something of that name is already there.", "Choose another name."),
-    ("VM-BUSY", "Another program has a job running on this VM.", "Wait until it ends; vmtui never ends a job that is not its own."),
+    (
+        "VM-BUSY",
+        "Another program has a job running on this VM.",
+        "Wait until it ends; vmtui never ends a job that is not its own.",
+    ),
     ("VM-NOT-BACKED-UP", "This VM cannot be backed up in that mode.", "Read the reason; try another --mode."),
     ("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.", "There is nothing to undo."),
     # failed
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),
     ("VM-STOPPED", "The VM stopped while it was backed up, and its frozen view went with it.", "Back it up again."),
-    ("VM-WILL-NOT-STOP", "The VM did not shut down in time. It was left running.", "Shut it down from inside, then back it up again."),
+    (
+        "VM-WILL-NOT-STOP",
+        "The VM did not shut down in time. It was left running.",
+        "Shut it down from inside, then back it up again.",
+    ),
     ("VM-WILL-NOT-START", "The VM did not start.", "Read libvirt's reason; the definition and the disks are there."),
     ("DISK-MISSING", "A disk of the VM has no image.", "Restore or detach that disk, then back up again."),
     ("DISK-UNREADABLE", "A disk could not be read to its end.", "Look at the storage of the host."),
-    ("DISK-CONTEXT-MISSING", "QEMU did not offer the list of changed blocks that this run was built on.", "Back up again; if it stays: vmtui backup VM --full"),
+    (
+        "DISK-CONTEXT-MISSING",
+        "QEMU did not offer the list of changed blocks that this run was built on.",
+        "Back up again; if it stays: vmtui backup VM --full",
+    ),
     ("JOB-LOST", "The backup job on the host is not ours any more, or ended early.", "Back up again."),
-    ("JOB-INTERRUPTED", "The worker died in the middle of something that cannot be taken up again. The VM was put back as it was found.", "Run it again."),
-    ("SCRATCH-LOW", "The space for the frozen view ran low, so the backup was ended before the VM could feel it.", "Make room, or set another scratch folder for this host."),
+    (
+        "JOB-INTERRUPTED",
+        "The worker died in the middle of something that cannot be taken up again. The VM was put back as it was found.",
+        "Run it again.",
+    ),
+    (
+        "SCRATCH-LOW",
+        "The space for the frozen view ran low, so the backup was ended before the VM could feel it.",
+        "Make room, or set another scratch folder for this host.",
+    ),
     ("REPO-FULL", "The repository has no space left.", "Make room; the earlier points are whole."),
-    ("WRITE-FAILED", "A disk could not be written on the target host.", "Look at the space and the rights of the target folder."),
-    ("READBACK-DIFFERS", "The written disk does not read back as the point says. Nothing was defined.", "Look at the target's storage; try another pool."),
+    (
+        "WRITE-FAILED",
+        "A disk could not be written on the target host.",
+        "Look at the space and the rights of the target folder.",
+    ),
+    (
+        "READBACK-DIFFERS",
+        "The written disk does not read back as the point says. Nothing was defined.",
+        "Look at the target's storage; try another pool.",
+    ),
     ("DEFINE-REFUSED", "libvirt refused the definition.", "Read its reason; restore to a host of the same kind."),
     ("LIBVIRT", "libvirt refused an operation.", "Read its reason."),
     ("REMOTE-COMMAND", "A command on the host failed.", "Read its output."),
@@ -204,4 +284,5 @@ def concerning(**facts: Any) -> Iterator[None]:
     try:
         yield
     except VmtuiError as error:
-        raise error.about(**facts)
+        error.about(**facts)
+        raise

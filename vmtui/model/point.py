@@ -167,6 +167,7 @@ class PointEvent:
     kind: EventKind
     time: datetime
     detail: str = ""
+    """What is damaged; on `committed`, the VM as host/name."""
     manifest: str = ""
     """SHA-256 of the manifest object [hex], on `committed`."""
 

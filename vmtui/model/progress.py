@@ -34,8 +34,8 @@ class Watch(Protocol):
     def advance(self, done: int, *, new: int = 0, stored: int = 0) -> None:
         """More bytes were dealt with."""
 
-    def note(self, text: str) -> None:
-        """Something that the operator should read; kept with the job."""
+    def note(self, text: str, *, warning: bool = True) -> None:
+        """Something that the operator should read; kept with the job. A warning marks the job as such."""
 
     def check(self) -> None:
         """Return if the work may go on.
@@ -54,7 +54,7 @@ class SilentWatch:
     def advance(self, done: int, *, new: int = 0, stored: int = 0) -> None:
         """Ignore it."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, warning: bool = True) -> None:
         """Ignore it."""
 
     def check(self) -> None:

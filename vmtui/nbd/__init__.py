@@ -1,6 +1,6 @@
 """The NBD protocol: how the bytes of a disk cross the wire."""
 
-from vmtui.nbd.client import Extent, NbdClient, NbdLost
+from vmtui.nbd.client import Extent, NbdClient, NbdLostError
 from vmtui.nbd.wire import BASE_ALLOCATION, DIRTY, HOLE, ZERO
 
-__all__ = ["BASE_ALLOCATION", "DIRTY", "HOLE", "ZERO", "Extent", "NbdClient", "NbdLost"]
+__all__ = ["BASE_ALLOCATION", "DIRTY", "HOLE", "ZERO", "Extent", "NbdClient", "NbdLostError"]

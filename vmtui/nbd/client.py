@@ -22,7 +22,7 @@ _STATUS_SPAN = (4 << 30) - (1 << 20)
 _DEFAULT_DEPTH = 8
 
 
-class NbdLost(UnreachableError):
+class NbdLostError(UnreachableError):
     """The connection ended; the caller may connect anew if the export still stands."""
 
 
@@ -60,7 +60,7 @@ class NbdClient:
 
     Raises:
         FailedError: The server has no such export, or breaks the protocol.
-        NbdLost: The connection ended.
+        NbdLostError: The connection ended.
     """
 
     def __init__(self, stream: Stream, export: str, contexts: Sequence[str] = ()) -> None:
@@ -98,7 +98,7 @@ class NbdClient:
 
         Raises:
             FailedError: The server reports an error or breaks the protocol.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         source = iter(ranges)
         exhausted = False
@@ -131,7 +131,7 @@ class NbdClient:
 
         Raises:
             FailedError: A context was not granted, or an answer is empty or malformed.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         missing = [name for name in contexts if name not in self.contexts]
         if missing:
@@ -173,7 +173,7 @@ class NbdClient:
 
         Raises:
             FailedError: The server reports an error.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         for offset, data in pieces:
             self._check_range(offset, len(data))
@@ -188,7 +188,7 @@ class NbdClient:
 
         Raises:
             FailedError: The server cannot, or reports an error.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         if ExportFlag.SEND_WRITE_ZEROES not in self.flags:
             raise self._broken("the export cannot write zeroes")
@@ -205,7 +205,7 @@ class NbdClient:
 
         Raises:
             FailedError: The server cannot, or reports an error.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         if ExportFlag.SEND_FLUSH not in self.flags:
             raise self._broken("the export cannot flush")
@@ -286,9 +286,7 @@ class NbdClient:
 
     def _request(self, pending: _Pending, payload: bytes | bytearray | memoryview = b"") -> None:
         handle = next(self._handles)
-        header = wire.REQUEST.pack(
-            wire.REQUEST_MAGIC, 0, pending.command, handle, pending.offset, pending.length
-        )
+        header = wire.REQUEST.pack(wire.REQUEST_MAGIC, 0, pending.command, handle, pending.offset, pending.length)
         self._pending[handle] = pending
         self._send(header)
         if payload:
@@ -381,7 +379,11 @@ class NbdClient:
     def _raise_error(self, pending: _Pending) -> None:
         if not pending.error:
             return
-        error_id = "WRITE-FAILED" if pending.command in (Command.WRITE, Command.WRITE_ZEROES, Command.FLUSH) else "DISK-UNREADABLE"
+        error_id = (
+            "WRITE-FAILED"
+            if pending.command in (Command.WRITE, Command.WRITE_ZEROES, Command.FLUSH)
+            else "DISK-UNREADABLE"
+        )
         reason = pending.message or os.strerror(pending.error)
         raise FailedError(
             error_id,
@@ -427,26 +429,26 @@ class NbdClient:
                 raise self._lost(None)
             view = view[size:]
 
-    def _lost(self, error: Exception | None) -> NbdLost:
+    def _lost(self, error: Exception | None) -> NbdLostError:
         reason = f": {error}" if error is not None and str(error) else ""
-        return NbdLost("NBD-LOST", f"The connection to the export {self.export} ended{reason}.", export=self.export)
+        return NbdLostError(
+            "NBD-LOST", f"The connection to the export {self.export} ended{reason}.", export=self.export
+        )
 
     def _broken(self, what: str) -> FailedError:
         return FailedError("NBD-PROTOCOL", f"NBD export {self.export}: {what}.", export=self.export)
 
 
-def _intersect(
-    answers: Sequence[Sequence[tuple[int, int]]], limit: int
-) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _intersect(answers: Sequence[Sequence[tuple[int, int]]], limit: int) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Cut several descriptor lists at all their borders, up to the shortest and to `limit` [bytes]."""
-    remaining = min(limit, min(sum(length for length, _ in answer) for answer in answers))
+    remaining = min(limit, *(sum(length for length, _ in answer) for answer in answers))
     cursors = [iter(answer) for answer in answers]
     heads = [(0, 0)] * len(answers)
     while remaining > 0:
         for index, cursor in enumerate(cursors):
             while heads[index][0] == 0:
                 heads[index] = next(cursor)
-        step = min(remaining, min(length for length, _ in heads))
+        step = min(remaining, *(length for length, _ in heads))
         yield step, tuple(flags for _, flags in heads)
         heads = [(length - step, flags) for length, flags in heads]
         remaining -= step

@@ -122,9 +122,7 @@ class Index:
         """The living pack that holds each blob, or None; cheaper than `find`."""
         with self._environment.begin() as transaction:
             values = [transaction.get(item, db=self._blobs) for item in ids]
-            return [
-                None if value is None else self._pack(transaction, _VALUE.unpack(value)[0]) for value in values
-            ]
+            return [None if value is None else self._pack(transaction, _VALUE.unpack(value)[0]) for value in values]
 
     def pack(self, name: str) -> PackRecord | None:
         """What the index knows of a pack."""

@@ -1,10 +1,10 @@
-"""Packs: many blobs in one object, with a directory at the end.
+r"""Packs: many blobs in one object, with a directory at the end.
 
-    magic "vmtuiPK\\x01" (8)
+    magic "vmtuiPK\x01" (8)
     blobs, one after the other
     directory: zstd of entries, 44 bytes each:
         id (32) | kind u8 | codec u8 | zero u16 | stored length u32 | unpacked length u32
-    trailer (48): directory length u32 | entry count u32 | first 32 bytes of SHA-256 of the directory | "\\x01KPiutmv"
+    trailer (48): directory length u32 | entry count u32 | first 32 bytes of SHA-256 of the directory | "\x01KPiutmv"
 
 Integers are little endian. A pack is named by the SHA-256 of its bytes, so any store can check it. An
 entry's offset is the sum of the lengths before it, plus 8.

@@ -96,7 +96,9 @@ class Points:
         self._store.flush()
         failpoint("backup.committed")
         if not self._events(name):
-            self.record(name, PointEvent(EventKind.COMMITTED, point.finished, manifest=hashlib.sha256(data).hexdigest()))
+            digest = hashlib.sha256(data).hexdigest()
+            who = f"{point.host}/{point.vm_name}"
+            self.record(name, PointEvent(EventKind.COMMITTED, point.finished, who, manifest=digest))
 
     def exists(self, name: PointName) -> bool:
         """Whether a point was committed and not deleted."""
@@ -180,4 +182,3 @@ def newest_good(names: Iterable[PointName], statuses: Mapping[PointName, PointSt
     """The newest point without known damage."""
     good = [name for name in names if not statuses.get(name, PointStatus()).damaged]
     return max(good, key=lambda name: name.id, default=None)
-

@@ -67,7 +67,9 @@ class Repository:
             UsageError: The block size cannot be used.
         """
         if not MIN_BLOCK_SIZE <= block_size <= MAX_BLOCK_SIZE or block_size & (block_size - 1):
-            raise UsageError("CONFIG-INVALID", f"A block size of {block_size} is not a power of two from 4 KiB to 4 MiB.")
+            raise UsageError(
+                "CONFIG-INVALID", f"A block size of {block_size} is not a power of two from 4 KiB to 4 MiB."
+            )
         store = ObjectStore(url)
         store.create()
         value = {
@@ -146,7 +148,9 @@ def _identity(store: ObjectStore) -> Identity:
                 url=store.url,
             )
         if value["encryption"] is not None:
-            raise UsageError("REPO-FORMAT-NEWER", f"The repository {store.url} is encrypted, which this vmtui cannot read yet.")
+            raise UsageError(
+                "REPO-FORMAT-NEWER", f"The repository {store.url} is encrypted, which this vmtui cannot read yet."
+            )
         return Identity(str(value["id"]), int(value["block_size"]), str(value["created"]))
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(CONFIG, _MAIN, f"a field is missing: {error}") from error

@@ -1,6 +1,6 @@
-"""Index segments: which pack holds which blob.
+r"""Index segments: which pack holds which blob.
 
-    magic "vmtuiIX\\x01" (8) | zstd of, for each pack:
+    magic "vmtuiIX\x01" (8) | zstd of, for each pack:
         SHA-256 of the pack (32) | size u64 | entry count u32 | entries as in a pack's directory
 
 A segment is named by the SHA-256 of its bytes. Segments are written after the packs they name are
@@ -28,7 +28,8 @@ _LIMIT = 1 << 30
 def build(packs: Sequence[PackInfo]) -> tuple[str, bytes]:
     """Name and bytes of a segment."""
     body = b"".join(
-        _HEAD.pack(bytes.fromhex(pack.name), pack.size, len(pack.entries)) + pack_entries(pack.entries) for pack in packs
+        _HEAD.pack(bytes.fromhex(pack.name), pack.size, len(pack.entries)) + pack_entries(pack.entries)
+        for pack in packs
     )
     data = MAGIC + zstandard.ZstdCompressor(level=1).compress(body)
     return hashlib.sha256(data).hexdigest(), data

@@ -76,7 +76,9 @@ class ObjectStore:
             try:
                 self._new_store().create()
             except BackendAlreadyExists as error:
-                raise RefusedError("TARGET-EXISTS", f"{self._folder} is not empty.", next_step="Choose an empty folder.") from error
+                raise RefusedError(
+                    "TARGET-EXISTS", f"{self._folder} is not empty.", next_step="Choose an empty folder."
+                ) from error
             for name in NAMESPACES:
                 (self._folder / name).mkdir()
             self._sync_folder(self._folder)
@@ -86,12 +88,18 @@ class ObjectStore:
         """Return if the place is there.
 
         Raises:
-            UnreachableError: It is not; its file system may not be mounted.
+            UsageError: It is not; it was never made, or its file system is not mounted.
+            UnreachableError: It cannot be read.
         """
         with self._translated("open the repository"):
             if not self._folder.is_dir():
-                raise UnreachableError("REPO-UNREACHABLE", f"The repository's folder {self._folder} is not there.", url=self.url)
-            os.listdir(self._folder)
+                raise UsageError(
+                    "REPO-NOT-INITIALISED",
+                    f"The repository's folder {self._folder} is not there.",
+                    next_step="Mount its file system, or make a new one: vmtui repo init",
+                    url=self.url,
+                )
+            next(self._folder.iterdir(), None)
 
     def free_bytes(self) -> int:
         """Space left [bytes]."""
@@ -203,11 +211,17 @@ class ObjectStore:
             yield
         except OSError as error:
             if error.errno in _FULL:
-                raise FailedError("REPO-FULL", f"could not {doing}: no space left in {self._folder}.", url=self.url) from error
+                raise FailedError(
+                    "REPO-FULL", f"could not {doing}: no space left in {self._folder}.", url=self.url
+                ) from error
             reason = error.strerror or str(error)
-            raise UnreachableError("REPO-UNREACHABLE", f"could not {doing} in {self._folder}: {reason}.", url=self.url) from error
+            raise UnreachableError(
+                "REPO-UNREACHABLE", f"could not {doing} in {self._folder}: {reason}.", url=self.url
+            ) from error
         except BackendDoesNotExist as error:
-            raise UnreachableError("REPO-UNREACHABLE", f"The repository's folder {self._folder} is not there.", url=self.url) from error
+            raise UnreachableError(
+                "REPO-UNREACHABLE", f"The repository's folder {self._folder} is not there.", url=self.url
+            ) from error
         except BackendError as error:
             raise UnreachableError("REPO-UNREACHABLE", f"could not {doing}: {error}.", url=self.url) from error
 

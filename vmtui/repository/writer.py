@@ -10,7 +10,6 @@ import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vmtui.failpoint import failpoint
 from vmtui.model.errors import FailedError
@@ -200,7 +199,7 @@ class BlobWriter:
                     info, data = item
                     self._store.put(PACKS, info.name, data)
                     self._uploaded.append(info)
-            except BaseException as error:  # the edge of this thread: the next call of any other raises it
+            except BaseException as error:  # noqa: BLE001  # the edge of this thread: the next call of any other raises it
                 self._failure = error
             finally:
                 self._uploads.task_done()
@@ -211,4 +210,3 @@ class BlobWriter:
         if isinstance(self._failure, Exception):
             raise self._failure
         raise FailedError("INTERNAL", f"The uploader ended: {self._failure!r}")
-

@@ -62,7 +62,9 @@ def export(repository: Repository, disk: PointDisk, path: Path, format_name: str
     """
     for tool in ("qemu-img", "qemu-nbd"):
         if shutil.which(tool) is None:
-            raise UsageError("HOST-TOOL-MISSING", f"{tool} is not installed on this machine.", next_step="Install qemu-utils.")
+            raise UsageError(
+                "HOST-TOOL-MISSING", f"{tool} is not installed on this machine.", next_step="Install qemu-utils."
+            )
     part = path.with_name(path.name + ".part")
     for place in (path, part):
         if place.exists() or place.is_symlink():
@@ -115,7 +117,10 @@ def _served(path: Path, format_name: str, *, writable: bool) -> Iterator[NbdClie
         argv = ["qemu-nbd", "--persistent", "--shared=2", f"--format={format_name}", "--export-name=disk"]
         argv += ["--discard=unmap"] if writable else ["--read-only"]
         server = subprocess.Popen(
-            [*argv, f"--socket={place}", str(path.absolute())], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [*argv, f"--socket={place}", str(path.absolute())],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             client = NbdClient(_connect(server, place), "disk", [] if writable else [BASE_ALLOCATION])
@@ -140,5 +145,3 @@ def _connect(server: subprocess.Popen[str], place: Path) -> socket.socket:
             continue
         return stream
     raise FailedError("WRITE-FAILED", f"qemu-nbd did not start for {place}.")
-
-

@@ -29,6 +29,7 @@ NAME_LIMIT = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 """Names that we give to VMs and so to files. libvirt takes more; a restored VM's own name may be anything."""
 _SPACE_MARGIN = 64 << 20
+_NOBODY = VmId("")
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Preflight:
     domain: Element
     """The point's definition."""
     name: str = ""
-    uuid: VmId = VmId("")
+    uuid: VmId = _NOBODY
     macs: tuple[str, ...] = ()
     disks: list[DiskPlacement] = field(default_factory=list)
     files: list[FilePlacement] = field(default_factory=list)
@@ -108,7 +109,9 @@ def _new_identity(flight: Preflight) -> None:
 def _check_name(flight: Preflight) -> None:
     name = flight.name
     if not _NAME.fullmatch(name) or len(name) > NAME_LIMIT or ".." in name:
-        flight.failed("name", f"{name!r} is not a name for a new VM: letters, digits and . _ + @ -, at most {NAME_LIMIT}")
+        flight.failed(
+            "name", f"{name!r} is not a name for a new VM: letters, digits and . _ + @ -, at most {NAME_LIMIT}"
+        )
     elif domains.find_domain(flight.session, name) is not None:
         flight.failed("name", f"a VM named {name} is already on {flight.session.host.name}; choose another with --as")
     else:
@@ -162,7 +165,9 @@ def _check_replaced(flight: Preflight) -> None:
     elif facts.state.active and facts.state is not DomainState.RUNNING:
         flight.failed("vm", f"{facts.name} is {facts.state}, so it cannot shut down by itself; resume it first")
     elif facts.managed_save:
-        flight.failed("vm", f"{facts.name} has saved memory, which would not fit the restored disks; start it or remove it first")
+        flight.failed(
+            "vm", f"{facts.name} has saved memory, which would not fit the restored disks; start it or remove it first"
+        )
     else:
         flight.passed("vm", f"{facts.name} is {facts.state}; its disks are kept aside")
 
@@ -208,7 +213,11 @@ def _cpu(flight: Preflight, offered: Element) -> None:
     cpu = flight.domain.find("cpu")
     mode = "custom" if cpu is None else cpu.get("mode", "custom")
     model = None if cpu is None else cpu.find("model")
-    element = offered.find(f"./cpu/mode[@name='{mode}']") if mode in ("custom", "host-model", "host-passthrough", "maximum") else None
+    element = (
+        offered.find(f"./cpu/mode[@name='{mode}']")
+        if mode in ("custom", "host-model", "host-passthrough", "maximum")
+        else None
+    )
     if cpu is None or (mode == "custom" and model is None):
         flight.passed("cpu", "default")
     elif element is None or element.get("supported") != "yes":
@@ -256,7 +265,9 @@ def _networks(flight: Preflight) -> None:
     named = [name for _, name in wanted if name]
     unknown = sorted(set(flight.request.networks) - set(named))
     if unknown:
-        flight.failed("network", f"the VM has no interface on {', '.join(unknown)}; it has {', '.join(named) or 'none'}")
+        flight.failed(
+            "network", f"the VM has no interface on {', '.join(unknown)}; it has {', '.join(named) or 'none'}"
+        )
         return
     there = {network.name: network.active for network in capabilities.networks(flight.session)}
     problems = []
@@ -300,7 +311,6 @@ def _disks(flight: Preflight, known: list[Pool]) -> None:
         there = flight.session.files.exists(path)
         if there and not flight.request.in_place:
             flight.failed("disk", f"{path} on {flight.session.host.name} is already there")
-            continue
         flight.disks.append(
             DiskPlacement(
                 target=disk.name,
@@ -356,7 +366,9 @@ def _usable(pool: Pool | None, name: str, host: str) -> tuple[str, str | None]:
     if not pool.active:
         raise FailedError("PREFLIGHT", f"the pool {name} on {host} is not active")
     if not pool.usable:
-        raise FailedError("PREFLIGHT", f"the pool {name} on {host} is of the kind {pool.kind}; disks go into folders so far")
+        raise FailedError(
+            "PREFLIGHT", f"the pool {name} on {host} is of the kind {pool.kind}; disks go into folders so far"
+        )
     return pool.path, pool.name
 
 
@@ -382,7 +394,15 @@ def _files(flight: Preflight, known: list[Pool]) -> None:
             flight.failed("boot files", f"{path} on {flight.session.host.name} is another {item.role}")
             continue
         flight.files.append(
-            FilePlacement(item.role, item.size, item.root, item.path, path, replaces=there is not None and not same, needed=not same)
+            FilePlacement(
+                item.role,
+                item.size,
+                item.root,
+                item.path,
+                path,
+                replaces=there is not None and not same,
+                needed=not same,
+            )
         )
     if flight.point.files and not any(check.name == "boot files" for check in flight.checks):
         flight.passed("boot files", ", ".join(f"{item.role}: {item.path}" for item in flight.files))
@@ -452,4 +472,3 @@ def read_stream(repository: Repository, name: str, size: int, root: str) -> list
     if pieces and size % repository.block_size:
         pieces[-1] = pieces[-1][: size % repository.block_size]
     return pieces
-

@@ -57,7 +57,9 @@ def find_kept(context: RestoreContext, vm: VmId) -> Kept:
         run, pairs, definition = str(data["run"]), data["files"], str(data["definition"])
         files = tuple((str(path), str(kept)) for path, kept in pairs)
     except (ValueError, KeyError, TypeError) as error:
-        raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} is not a record of kept disks.") from error
+        raise FailedError(
+            "REMOTE-COMMAND", f"{record} on {session.host.name} is not a record of kept disks."
+        ) from error
     # The record comes from the host: it may only rename what a run of ours has set aside.
     if not is_id(run) or data.get("uuid") != vm or any(kept != f"{path}.before-{run}" for path, kept in files):
         raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} does not fit this VM.")
@@ -80,7 +82,8 @@ def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
     kept = find_kept(context, request.vm)
     if request.discard:
         return _discard(context, kept, domain)
-    if domain.state().active:
+    ran = domain.state().active
+    if ran:
         context.watch.phase("shut down")
         if not domain.shut_down(session.host.shutdown_s, context.watch.check):
             raise FailedError("VM-WILL-NOT-STOP", "The VM did not shut down in time. It was left running as it is.")
@@ -100,6 +103,10 @@ def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
     checks.append(Check("definition", True, "the old one is back"))
     _refresh(context, kept)
     session.files.remove(kept.record)
+    if ran:
+        context.watch.phase("start")
+        domain.start()
+        checks.append(Check("boot", True, "it ran, and runs again"))
     return checks
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 from vmtui.failpoint import failpoint
 from vmtui.hosts import HostSession, checkpoints, defining, domain_xml, domains, quiesce, storage
-from vmtui.hosts.disk_server import EXPORT, DiskServer
+from vmtui.hosts.disk_server import EXPORT, served
 from vmtui.hosts.domains import Domain
 from vmtui.model.codec import format_instant
-from vmtui.model.errors import FailedError, RefusedError, VmtuiError
+from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint
 from vmtui.model.progress import Check
@@ -142,7 +142,7 @@ def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
     texts += [(f"{host}: write {item.role} to {item.path}", item.size) for item in plan.files if item.needed]
     if plan.stop_first:
         texts.append((f"{host}: shut {plan.name} down (guest agent, then ACPI; never powered off hard)", None))
-    for place in [*plan.disks, *(item for item in plan.files if item.needed)]:
+    for place in _places(plan):
         if place.replaces:
             texts.append((f"{host}: set {place.path} aside as {place.kept_path(plan.run)}", None))
     texts.append((f"{host}: put the new disks in place under their names", None))
@@ -201,34 +201,22 @@ def _write_disk(context: RestoreContext, plan: RestorePlan, disk: DiskPlacement)
     work = DiskWriter(
         disk.target, context.repository.reader(), context.repository.block_size, disk.virtual_size, context.watch
     )
-    with _serving(session, path, disk.format, writable=True) as client:
+    with _connected(session, path, disk.format, writable=True) as client:
         if disk.virtual_size:
             work.write(client, disk_map, disk.data_bytes)
     if disk.format == "raw" and disk.file_length is not None:
         storage.cut_to(session, path, disk.file_length)
-    with _serving(session, path, disk.format, writable=False) as client:
+    with _connected(session, path, disk.format, writable=False) as client:
         return work.read_back(client, disk_map, disk.data_bytes) if disk.virtual_size else 0
 
 
 @contextlib.contextmanager
-def _serving(session: HostSession, path: str, format_name: str, *, writable: bool) -> Iterator[NbdClient]:
+def _connected(session: HostSession, path: str, format_name: str, *, writable: bool) -> Iterator[NbdClient]:
     """An NBD connection to an image; leaving it means that the image was closed cleanly."""
-    folder = session.run(["mktemp", "-d", "/tmp/vmtui-XXXXXXXX"]).checked(session.host.name).output.strip()
-    socket = posixpath.join(folder, "s")
-    try:
-        server = DiskServer(session, path, format_name, socket, writable=writable)
-        try:
-            client = NbdClient(server.connect(), EXPORT, [] if writable else [BASE_ALLOCATION])
-            yield client
-            client.close()
-        except BaseException:
-            server.drop()
-            raise
-        server.stop()
-    finally:
-        with contextlib.suppress(VmtuiError):  # an empty folder in /tmp; the first error matters more
-            session.files.remove(socket)
-            session.files.remove_folder(folder)
+    with served(session, path, format_name, writable=writable) as server:
+        client = NbdClient(server.connect(), EXPORT, [] if writable else [BASE_ALLOCATION])
+        yield client
+        client.close()
 
 
 def _write_file(context: RestoreContext, plan: RestorePlan, item: FilePlacement) -> int:
@@ -361,7 +349,9 @@ def _check_still_free(session: HostSession, plan: RestorePlan, domain: Domain) -
     if other is not None and other.uuid != plan.uuid:
         raise RefusedError("TARGET-EXISTS", f"A VM named {plan.name} appeared on {session.host.name} meanwhile.")
     if domains.exists(session, domain.uuid) and domain.name() != plan.name:
-        raise RefusedError("TARGET-EXISTS", f"A VM with the UUID {plan.uuid} appeared on {session.host.name} meanwhile.")
+        raise RefusedError(
+            "TARGET-EXISTS", f"A VM with the UUID {plan.uuid} appeared on {session.host.name} meanwhile."
+        )
 
 
 def _fitted(context: RestoreContext, plan: RestorePlan) -> Fitted:

@@ -61,7 +61,7 @@ class DiskWriter:
         Raises:
             DamageError: A block is missing or damaged; the image is worth nothing.
             FailedError: The target cannot be written, or is too small.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         if client.size < self._size:
             raise FailedError(
@@ -124,7 +124,7 @@ class DiskWriter:
 
         Raises:
             FailedError: A block differs.
-            NbdLost: The connection ended.
+            NbdLostError: The connection ended.
         """
         if client.size < self._size:
             raise self._differs(f"it has {client.size} bytes, the point's disk {self._size}")
@@ -134,7 +134,14 @@ class DiskWriter:
             waiting: deque[Future[int]] = deque()
             for offset, data in client.read(self._written(client, disk_map), depth=_DEPTH):
                 self._watch.check()
-                waiting.append(pool.submit(self._compare, offset, data, disk_map_ids(disk_map, offset // self._block_size, -(-len(data) // self._block_size))))
+                waiting.append(
+                    pool.submit(
+                        self._compare,
+                        offset,
+                        data,
+                        disk_map_ids(disk_map, offset // self._block_size, -(-len(data) // self._block_size)),
+                    )
+                )
                 while len(waiting) > _AHEAD:
                     compared += self._count(waiting.popleft().result())
             while waiting:
@@ -171,16 +178,15 @@ class DiskWriter:
         zero = bytes(self._block_size)
         for place, expected in enumerate(ids):
             block = view[place * self._block_size : (place + 1) * self._block_size]
-            if expected == ZERO_ID:
-                same = bytes(block) == zero
-            else:
-                same = block_id(block) == expected
+            same = bytes(block) == zero if expected == ZERO_ID else block_id(block) == expected
             if not same:
                 raise self._differs(f"the block at {offset + place * self._block_size} is not the point's")
         return length
 
     def _differs(self, what: str) -> FailedError:
-        return FailedError("READBACK-DIFFERS", f"The written disk {self._name} does not read back right: {what}.", disk=self._name)
+        return FailedError(
+            "READBACK-DIFFERS", f"The written disk {self._name} does not read back right: {what}.", disk=self._name
+        )
 
 
 def disk_map_ids(disk_map: MapReader, first: int, count: int) -> list[bytes]:

@@ -1,0 +1,92 @@
+"""The lab and the clients that the tests run on. Nothing here depends on order or on fixed ports."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.site import Site
+from tests.support.vms import Spec, TestVm
+from vmtui.lab import LabInfo, down, up
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[LabInfo]:
+    """Two sites without guests; tests define their own VMs."""
+    with tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder:
+        root = Path(folder) / "lab"
+        yield up(root, wanted=())
+        down(root)
+
+
+@pytest.fixture(scope="session")
+def guests() -> Iterator[LabInfo]:
+    """The lab as users get it, with running guests."""
+    with tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder:
+        root = Path(folder) / "lab"
+        yield up(root)
+        down(root)
+
+
+def sites(lab: LabInfo) -> dict[str, Site]:
+    """The sites of a lab by name."""
+    return {info.name: Site(info, lab.user) for info in lab.sites}
+
+
+@pytest.fixture
+def north(lab: LabInfo) -> Site:
+    return sites(lab)["north"]
+
+
+@pytest.fixture
+def south(lab: LabInfo) -> Site:
+    return sites(lab)["south"]
+
+
+@pytest.fixture
+def new_client(lab: LabInfo, tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    """Makes clients; their workers are ended afterwards."""
+    made: list[Client] = []
+
+    def make(name: str = "client", *, of: LabInfo = lab, **changes: Any) -> Client:
+        made.append(Client(tmp_path / name, of, **changes))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.stop()
+
+
+@pytest.fixture
+def client(new_client: Callable[..., Client]) -> Client:
+    """A client with an empty repository."""
+    made = new_client()
+    made.init()
+    return made
+
+
+@pytest.fixture
+def new_vm(north: Site) -> Iterator[Callable[..., TestVm]]:
+    """Makes small VMs on a site; they are taken away afterwards."""
+    made: list[TestVm] = []
+
+    def make(disks: Sequence[Spec] = (Spec(),), *, site: Site = north, started: bool = True, **options: Any) -> TestVm:
+        made.append(TestVm(site, disks, **options))
+        if started:
+            made[-1].start()
+        return made[-1]
+
+    yield make
+    for vm in made:
+        vm.remove()
+
+
+@pytest.fixture
+def vm(new_vm: Callable[..., TestVm]) -> TestVm:
+    """A paused VM with one qcow2 disk."""
+    return new_vm()

@@ -1,0 +1,154 @@
+"""Points by name: which VMs have some, and what `VM@latest` means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from vmtui.cli.shared import unknown
+from vmtui.model.errors import DamageError, UsageError
+from vmtui.model.ids import PointId, VmId, id_instant
+from vmtui.model.point import EventKind, PointStatus
+
+if TYPE_CHECKING:
+    from vmtui.repository import PointName, Repository
+
+_LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVm:
+    """A VM as its points know it."""
+
+    uuid: VmId
+    name: str
+    host: str
+    points: int
+    newest_good: datetime | None
+    """Instant of consistency [UTC]."""
+    newest_good_id: PointId | None
+
+
+def known_vms(repository: Repository) -> dict[VmId, KnownVm]:
+    """VMs that have points, by UUID.
+
+    Raises:
+        UnreachableError: The repository cannot be read.
+    """
+    from vmtui.repository import newest_good
+
+    statuses = repository.points.statuses()
+    result: dict[VmId, KnownVm] = {}
+    for vm, names in by_vm(repository.points.names()).items():
+        good = newest_good(names, statuses)
+        host, name = _who(repository, names)
+        result[vm] = KnownVm(
+            uuid=vm,
+            name=name,
+            host=host,
+            points=len(names),
+            newest_good=id_instant(good.id) if good is not None else None,
+            newest_good_id=good.id if good is not None else None,
+        )
+    return result
+
+
+def by_vm(names: Sequence[PointName]) -> dict[VmId, list[PointName]]:
+    """Points of each VM, oldest first."""
+    groups: dict[VmId, list[PointName]] = {}
+    for name in names:
+        groups.setdefault(name.vm, []).append(name)
+    return groups
+
+
+def _who(repository: Repository, names: Sequence[PointName]) -> tuple[str, str]:
+    """(host, name) of a VM by its newest readable manifest, or by the history beside an unreadable one."""
+    for name in reversed(names):
+        try:
+            point = repository.points.load(name)
+        except DamageError:
+            continue
+        return point.host, point.vm_name
+    for name in reversed(names):
+        try:
+            events = repository.points.history(name)
+        except DamageError:
+            continue
+        for event in events:
+            if event.kind is EventKind.COMMITTED and "/" in event.detail:
+                host, _, vm = event.detail.partition("/")
+                return host, vm
+    return "?", str(names[-1].vm)
+
+
+def find_point(repository: Repository, text: str) -> PointName:
+    """A point by its id, an unambiguous start of it, or `[host/]VM@latest`.
+
+    Raises:
+        UsageError: There is none, or several.
+        DamageError: It was committed and its manifest is gone, or it has known damage.
+    """
+    vm, at, which = text.rpartition("@")
+    if at:
+        if which != _LATEST:
+            raise UsageError("NAME-UNKNOWN", f"{text!r}: only VM@latest is known after an @.")
+        return _latest(repository, vm)
+    everything = sorted({*repository.points.names(), *repository.points.lost()}, key=lambda name: name.id)
+    found = [name for name in everything if name.id == text] or [
+        name for name in everything if name.id.startswith(text) and text
+    ]
+    if not found:
+        raise unknown("point", text, [name.id for name in everything])
+    if len(found) > 1:
+        ids = ", ".join(name.id for name in found[:10])
+        raise UsageError("NAME-AMBIGUOUS", f"Several points start with {text!r}: {ids}.")
+    _check_there(repository, found[0])
+    return found[0]
+
+
+def find_vm(repository: Repository, text: str) -> list[PointName]:
+    """All points, lost ones included, of a VM by `name` or `host/name`, oldest first.
+
+    A VM that was deleted and made anew has another UUID; points of both are found.
+
+    Raises:
+        UsageError: No points, or VMs of that name on several hosts.
+    """
+    everything = sorted({*repository.points.names(), *repository.points.lost()})
+    groups = by_vm(everything)
+    who = {vm: _who(repository, names) for vm, names in groups.items()}
+    host, slash, short = text.partition("/")
+    if not slash:
+        host, short = "", text
+    found = [vm for vm, (its_host, name) in who.items() if name == short and host in ("", its_host)]
+    if not found:
+        raise unknown("VM with points", text, {name for _, name in who.values()})
+    hosts = {who[vm][0] for vm in found}
+    if len(hosts) > 1:
+        raise UsageError(
+            "NAME-AMBIGUOUS", f"VMs named {short!r} of several hosts have points: {', '.join(sorted(hosts))}."
+        )
+    return sorted((name for vm in found for name in groups[vm]), key=lambda name: name.id)
+
+
+def _latest(repository: Repository, vm: str) -> PointName:
+    name = find_vm(repository, vm)[-1]
+    _check_there(repository, name)
+    status: PointStatus = repository.points.status(name)
+    if status.damaged:
+        raise DamageError(
+            "POINT-DAMAGED",
+            f"The newest point {name.id} has known damage: {status.damaged}",
+            next_step=f"Choose an older point by its id: vmtui points {vm}",
+            point=name.id,
+        )
+    return name
+
+
+def _check_there(repository: Repository, name: PointName) -> None:
+    if not repository.points.exists(name):
+        raise DamageError(
+            "POINT-MISSING", f"The point {name.id} was committed, and its manifest is gone.", point=name.id
+        )

@@ -1,0 +1,282 @@
+"""hosts, vms, host trust."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vmtui.cli.fleet import Answer, ask_all, inventory
+from vmtui.cli.output import printable
+from vmtui.cli.shared import Cli, age, now, pass_cli, ratio_text, unknown
+from vmtui.model.errors import ExitCode, RefusedError, VmtuiError
+from vmtui.model.host import Capabilities, Host, HostState, version_text
+from vmtui.model.ids import VmId
+from vmtui.model.policy import Protection, Status
+from vmtui.model.vm import DomainState, Vm
+from vmtui.policy import assign, protection
+
+if TYPE_CHECKING:
+    from vmtui.cli.catalogue import KnownVm
+    from vmtui.hosts import HostSession
+
+_STATES = {
+    "HOST-KEY-UNKNOWN": HostState.KEY_UNKNOWN,
+    "HOST-KEY-CHANGED": HostState.KEY_CHANGED,
+    "HOST-LOGIN-REFUSED": HostState.LOGIN_REFUSED,
+    "HOST-LIBVIRT-DOWN": HostState.LIBVIRT_DOWN,
+}
+
+_GLYPH = {
+    Status.NEVER: "✗",
+    Status.BREACHED: "✗",
+    Status.UNKNOWN: "?",
+    Status.DUE: "!",
+    Status.OK: "✓",
+    Status.EXEMPT: "–",  # a dash is meant
+}
+_ORDER = list(Status)
+
+
+# -- hosts ---------------------------------------------------------------------------------------
+
+
+@click.command()
+@pass_cli
+def hosts(cli: Cli) -> int:
+    """Show all hosts: state, versions, VMs, what they can do."""
+    answers = ask_all(cli.settings, list(cli.settings.hosts), _look)
+    rows = [_host_row(cli.settings.hosts[answer.host], answer) for answer in answers]
+    if cli.output.as_json:
+        cli.output.document(rows)
+    else:
+        cli.output.table(
+            ("Host", "State", "VMs", "libvirt", "QEMU", "Hot backup", "Answer"),
+            [
+                (
+                    row["host"],
+                    row["state"],
+                    str(row["vms"] if row["vms"] is not None else ""),
+                    row["libvirt"] or "",
+                    row["hypervisor"] or "",
+                    {True: "yes", False: "no", None: ""}[row["hot_backup"]],
+                    f"{row['seconds']:.2f} s",
+                )
+                for row in rows
+            ],
+            f"No hosts are configured in {cli.path}.",
+        )
+    for answer in answers:
+        if answer.error is not None:
+            cli.output.say(f"{answer.host}: {answer.error.cause} {answer.error.next_step} [{answer.error.id}]")
+    return ExitCode.DONE if any(answer.error is None for answer in answers) or not answers else ExitCode.UNREACHABLE
+
+
+def _look(session: HostSession) -> tuple[Capabilities, int]:
+    from vmtui.hosts.capabilities import probe
+    from vmtui.hosts.inventory import list_vms
+
+    return probe(session), len(list_vms(session))
+
+
+def _host_row(host: Host, answer: Answer) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "host": host.name,
+        "address": host.address,
+        "state": HostState.CONNECTED if answer.error is None else _STATES.get(answer.error.id, HostState.UNREACHABLE),
+        "read_only": host.read_only,
+        "seconds": round(answer.seconds, 3),
+        "vms": None,
+        "libvirt": None,
+        "hypervisor": None,
+        "hot_backup": None,
+        "guard": None,
+        "forwarding": None,
+        "error": answer.error.to_json() if answer.error is not None else None,
+    }
+    if isinstance(answer.value, tuple):
+        capabilities, vms = answer.value
+        row |= {
+            "vms": vms,
+            "libvirt": version_text(capabilities.libvirt_version),
+            "hypervisor": version_text(capabilities.hypervisor_version),
+            "hot_backup": capabilities.hot_backup,
+            "guard": capabilities.virsh,
+            "forwarding": capabilities.forwarding,
+        }
+    return row
+
+
+# -- vms -----------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="For monitoring: exit 7 if a VM is breached or was never backed up.")
+@pass_cli
+def vms(cli: Cli, check: bool) -> int:
+    """Show all VMs with the age of their newest good point against their RPO; worst first."""
+    found = inventory(cli.settings)
+    known, why_unknown = _known(cli)
+    clock = now()
+    rows = [_vm_row(cli, vm, known.get(vm.uuid), clock, why_unknown, vm.state.value) for vm in found.vms]
+    rows += _absent_rows(cli, {vm.uuid for vm in found.vms}, found.away, known, clock)
+    rows.sort(key=_urgency)
+    if cli.output.as_json:
+        cli.output.document(rows)
+    else:
+        _print_vms(cli, rows)
+    for host, error in found.away.items():
+        cli.output.say(f"{host}: {error.cause} {error.next_step} [{error.id}]")
+    if why_unknown:
+        cli.output.say(f"The age of points is not known: {why_unknown}")
+    if check and any(row["status"] in (Status.NEVER, Status.BREACHED) for row in rows):
+        return ExitCode.BREACHED
+    if cli.settings.hosts and len(found.away) == len(cli.settings.hosts):
+        return ExitCode.UNREACHABLE
+    return ExitCode.DONE
+
+
+def _known(cli: Cli) -> tuple[dict[VmId, KnownVm], str]:
+    """Newest points by VM, and why they cannot be known."""
+    from vmtui.cli.catalogue import known_vms
+
+    try:
+        return known_vms(cli.repository), ""
+    except VmtuiError as error:
+        return {}, f"{error.cause} [{error.id}]"
+
+
+def _vm_row(cli: Cli, vm: Vm, known: KnownVm | None, clock: datetime, unknown_why: str, state: str) -> dict[str, Any]:
+    assignment = assign(vm, cli.settings.rules, cli.settings.tiers, cli.settings.default_tier)
+    newest = known.newest_good if known is not None else None
+    stand = protection(assignment, newest, clock, unknown=unknown_why)
+    return _row(vm.host, vm.name, vm.uuid, state, stand, known)
+
+
+def _row(host: str, name: str, uuid: str, state: str, stand: Protection, known: KnownVm | None) -> dict[str, Any]:
+    return {
+        "host": host,
+        "name": name,
+        "uuid": uuid,
+        "state": state,
+        "tier": stand.tier,
+        "rpo_s": stand.rpo_s,
+        "age_s": None if stand.age_s is None else round(stand.age_s, 1),
+        "ratio": None if stand.ratio is None else round(stand.ratio, 4),
+        "status": stand.status,
+        "last_point": known.newest_good_id if known is not None else None,
+        "protected": stand.status in (Status.OK, Status.DUE),
+        "points": known.points if known is not None else 0,
+        "reason": stand.reason,
+    }
+
+
+def _absent_rows(
+    cli: Cli, present: set[VmId], away: Mapping[str, VmtuiError], known: Mapping[VmId, KnownVm], clock: datetime
+) -> list[dict[str, Any]]:
+    """VMs that have points but were not seen: their host is away, or they are gone."""
+    rows = []
+    for uuid, item in known.items():
+        if uuid in present:
+            continue
+        vm = Vm(item.host, item.name, item.uuid, DomainState.NO_STATE)
+        if item.host in away:
+            row = _vm_row(cli, vm, item, clock, f"{item.host} does not answer", "unreachable")
+        else:
+            stand = Protection(
+                Status.EXEMPT, None, None, _age(item.newest_good, clock), None, "gone; its points can be restored"
+            )
+            row = _row(item.host, item.name, uuid, "gone", stand, item)
+        rows.append(row)
+    return rows
+
+
+def _age(newest: datetime | None, clock: datetime) -> float | None:
+    return None if newest is None else (clock - newest).total_seconds()
+
+
+def _urgency(row: dict[str, Any]) -> tuple[int, float, str, str]:
+    """Never first, then breached and unknown above their RPO by ratio, then the rest."""
+    status = Status(row["status"])
+    ratio = row["ratio"] or 0.0
+    rank = _ORDER.index(status)
+    if status is Status.UNKNOWN and ratio > 1:
+        rank = _ORDER.index(Status.BREACHED)
+    return rank, -ratio, row["host"], row["name"]
+
+
+def _print_vms(cli: Cli, rows: list[dict[str, Any]]) -> None:
+    cli.output.table(
+        ("VM", "Host", "State", "RPO", "Age", "Tier", "Points", "Note"),
+        [
+            (
+                row["name"],
+                row["host"],
+                row["state"],
+                f"{_GLYPH[Status(row['status'])]} {ratio_text(row['ratio'])} {row['status']}".replace("  ", " "),
+                age(row["age_s"]),
+                row["tier"] or "",
+                str(row["points"]),
+                row["reason"],
+            )
+            for row in rows
+        ],
+        "No VMs: " + ("no hosts are configured." if not cli.settings.hosts else "no host that answered has any."),
+    )
+
+
+# -- host trust ----------------------------------------------------------------------------------
+
+
+@click.group()
+def host() -> None:
+    """Accept a host's SSH key."""
+
+
+@host.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Accept without asking; compare the fingerprint yourself.")
+@pass_cli
+def trust(cli: Cli, name: str, yes: bool) -> int:
+    """Show the SSH key of a host and accept it."""
+    from vmtui.hosts import TrustStore
+    from vmtui.hosts.login import shown_key
+    from vmtui.hosts.trust import Verdict, fingerprint
+
+    wanted = cli.settings.hosts.get(name)
+    if wanted is None:
+        raise unknown("host", name, cli.settings.hosts)
+    store = TrustStore(cli.settings.known_hosts)
+    jump = cli.settings.hosts[wanted.jump] if wanted.jump is not None else None
+    address, key = shown_key(wanted, jump, store)
+    result = {
+        "host": name,
+        "address": address.host,
+        "port": address.port,
+        "kind": key.get_name(),
+        "fingerprint": fingerprint(key),
+        "verdict": store.verdict(address.host, address.port, key),
+    }
+    cli.output.say(f"{name} ({address.host} port {address.port}) shows the key {key.get_name()} {fingerprint(key)}")
+    if result["verdict"] is not Verdict.KNOWN:
+        if result["verdict"] is Verdict.UNKNOWN and not yes:
+            _ask_trust(name)
+        store.accept(address.host, address.port, key)
+    if cli.output.as_json:
+        cli.output.document(result)
+    else:
+        cli.output.text(printable(f"{name} is trusted with {result['fingerprint']}"))
+    return ExitCode.DONE
+
+
+def _ask_trust(name: str) -> None:
+    if sys.stdin.isatty() and click.confirm("Is this the host's own fingerprint?", default=False, err=True):
+        return
+    raise RefusedError(
+        "CONFIRM-MISSING",
+        f"The key of {name} was not accepted.",
+        next_step="Compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then say --yes.",
+    )

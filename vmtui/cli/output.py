@@ -1,0 +1,117 @@
+"""One owner for each stream: stdout is data, stderr is narration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vmtui.model.codec import to_plain
+from vmtui.model.errors import VmtuiError
+
+
+class Output:
+    """How a command speaks.
+
+    Args:
+        as_json: One JSON document (or JSON lines while watching) on stdout.
+        quiet: No narration.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._live = ""
+
+    def document(self, value: Any) -> None:
+        """Print the JSON document of a command."""
+        sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.flush()
+
+    def line(self, value: Any) -> None:
+        """Print one JSON line while watching."""
+        sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def text(self, text: str = "") -> None:
+        """Print a line of data for people."""
+        self.clear_live()
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+        """Print a table for people; an empty one says why it is empty."""
+        if not rows:
+            self.text(empty)
+            return
+        cells = [[printable(cell) for cell in row] for row in rows]
+        widths = [max(width(row[column]) for row in [headings, *cells]) for column in range(len(headings))]
+        for row in [headings, *cells]:
+            self.text("  ".join(pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip())
+
+    def say(self, text: str) -> None:
+        """Narrate on stderr."""
+        if not self.quiet:
+            self.clear_live()
+            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.flush()
+
+    def live(self, text: str) -> None:
+        """Replace the progress line of a terminal; elsewhere nothing is printed."""
+        if self.quiet or not sys.stderr.isatty():
+            return
+        columns = shutil.get_terminal_size().columns - 1
+        text = printable(text)
+        while width(text) > columns:
+            text = text[:-1]
+        if text != self._live:
+            sys.stderr.write("\r" + pad(text, width(self._live)))
+            sys.stderr.flush()
+            self._live = text
+
+    def clear_live(self) -> None:
+        """Remove the progress line."""
+        if self._live:
+            sys.stderr.write("\r" + " " * width(self._live) + "\r")
+            sys.stderr.flush()
+            self._live = ""
+
+    def error(self, error: VmtuiError) -> None:
+        """Tell of an error: cause, next step, id."""
+        self.clear_live()
+        if self.as_json:
+            self.document({"error": error.to_json()})
+        sys.stderr.write(f"vmtui: {printable(error.cause)}\n  {printable(error.next_step)}  [{error.id}]\n")
+        sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, safe on a terminal: control and direction characters are shown, not obeyed."""
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+        return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return character
+
+
+def width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def pad(text: str, columns: int) -> str:
+    """Fill up with blanks."""
+    return text + " " * (columns - width(text))
+
+
+def pick(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Some fields of a mapping, in the order of the names."""
+    return {name: value.get(name) for name in names}

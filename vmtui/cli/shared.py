@@ -1,0 +1,204 @@
+"""What the verbs share: configuration, names, waiting for a job."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import humanize
+
+from vmtui import config
+from vmtui.cli.output import Output
+from vmtui.model.errors import ExitCode, UsageError, error_from_json
+from vmtui.model.ids import JobId
+from vmtui.model.job import JobKind, JobRecord, JobState
+from vmtui.model.settings import Settings
+
+if TYPE_CHECKING:
+    from vmtui.jobs import JobClient
+    from vmtui.repository import Repository
+
+
+class Cli:
+    """One invocation.
+
+    Args:
+        output: How it speaks.
+        path: The configuration file.
+        read_only: Refuse everything that changes something.
+    """
+
+    def __init__(self, output: Output, path: Path, read_only: bool) -> None:
+        self.output = output
+        self.path = path
+        self._read_only = read_only
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration."""
+        settings = config.load(self.path)
+        return replace(settings, read_only=settings.read_only or self._read_only)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The repository, opened; not yet in step."""
+        from vmtui.repository import Repository
+
+        return Repository(self.settings.repository, self.settings.state / "cache")
+
+    @cached_property
+    def jobs(self) -> JobClient:
+        """The job queue."""
+        from vmtui.jobs import JobClient
+
+        return JobClient(self.settings)
+
+
+pass_cli = click.make_pass_decorator(Cli)
+
+
+def now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+# -- words for people ----------------------------------------------------------------------------
+
+
+def size(number: int | None) -> str:
+    """Bytes for people."""
+    return "–" if number is None else humanize.naturalsize(number, binary=True)
+
+
+def age(seconds: float | None) -> str:
+    """A span of time for people: two units at most."""
+    if seconds is None:
+        return "–"
+    whole = int(max(0, seconds))
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def local(instant: datetime | None) -> str:
+    """An instant in the local zone."""
+    return "–" if instant is None else instant.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ratio_text(ratio: float | None) -> str:
+    """`×2.7`: two significant digits."""
+    return "" if ratio is None else f"×{ratio:.2g}" if ratio < 100 else f"×{ratio:.0f}"  # the sign is meant
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not there, with the nearest one that is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names[:20]) or 'none'}."
+    return UsageError("NAME-UNKNOWN", f"There is no {kind} {name!r}.", next_step=hint, name=name)
+
+
+# -- waiting for jobs ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job to enqueue."""
+
+    kind: JobKind
+    host: str
+    vm: str
+    request: Any
+
+
+def enqueue(cli: Cli, wanted: Wanted) -> JobId:
+    """Enqueue a job and say so."""
+    job = cli.jobs.enqueue(wanted.kind, wanted.host, wanted.vm, wanted.request)
+    target = "/".join(part for part in (wanted.host, wanted.vm) if part) or "the repository"
+    cli.output.say(f"job {job}: {wanted.kind} of {target}")
+    return job
+
+
+def follow(cli: Cli, job: JobId, *, as_lines: bool = False) -> JobRecord:
+    """Watch a job to its end.
+
+    Args:
+        cli: The invocation.
+        job: The job.
+        as_lines: Print each change as a JSON line.
+
+    Returns:
+        Its last record.
+    """
+    record: JobRecord | None = None
+    phase = ("", "")
+    notes = 0
+    try:
+        for record in cli.jobs.watch(job):
+            if as_lines:
+                cli.output.line(record_json(record))
+                continue
+            for note in record.notes[notes:]:
+                cli.output.say(f"  ! {note}")
+            notes = len(record.notes)
+            if (record.phase, record.disk) != phase and record.phase:
+                phase = (record.phase, record.disk)
+                cli.output.say(f"  {record.phase} {record.disk}".rstrip())
+            cli.output.live(progress_line(record))
+    except KeyboardInterrupt:
+        cli.output.say(f"job {job} goes on; watch it with: vmtui job watch {job}")
+        raise
+    cli.output.clear_live()
+    assert record is not None
+    return record
+
+
+def progress_line(record: JobRecord) -> str:
+    """`transfer vda  61 %  38 of 62 GiB  142 MiB/s  left 2m`."""
+    parts = [f"  {record.vm} {record.phase} {record.disk}".rstrip()]
+    if record.total:
+        parts.append(f"{100 * record.done // record.total} %")
+        parts.append(f"{size(record.done)} of {size(record.total)}")
+    elif record.done:
+        parts.append(size(record.done))
+    if record.rate:
+        parts.append(f"{size(int(record.rate))}/s")
+        if record.total:
+            parts.append(f"left {age((record.total - record.done) / record.rate)}")
+    return "  ".join(parts)
+
+
+def record_json(record: JobRecord) -> dict[str, Any]:
+    """A job in the words of the JSON contract."""
+    from vmtui.model.codec import to_plain
+
+    plain: dict[str, Any] = to_plain(record)
+    return plain
+
+
+def raise_unless_ok(record: JobRecord) -> None:
+    """Return if the job ended well.
+
+    Raises:
+        VmtuiError: The error that ended it.
+    """
+    if record.state in (JobState.OK, JobState.WARNINGS):
+        return
+    assert record.error is not None
+    raise error_from_json(record.error).about(job=record.id)
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of several jobs: that of the first that did not end well."""
+    return next((code for code in codes if code), ExitCode.DONE)

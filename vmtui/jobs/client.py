@@ -1,0 +1,220 @@
+"""The client's side: put a job into the queue, look at jobs, ask one to stop."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from vmtui.jobs import worker
+from vmtui.jobs.database import APPLICATION, JOB_FORMAT, QUEUE, database_url, partition
+from vmtui.model.codec import from_plain, parse_instant, to_plain
+from vmtui.model.errors import RefusedError, UsageError
+from vmtui.model.ids import JobId, new_id
+from vmtui.model.job import JobKind, JobRecord, JobSpec, JobState
+from vmtui.model.settings import Settings
+
+_EVENT = "progress"
+_CANCEL = "cancel"
+_WATCH_S = 0.25
+_WORKER_LOOK_S = 2.0
+
+
+class JobClient:
+    """Talks to the job database; starts a worker where one is needed.
+
+    Args:
+        settings: The configuration.
+        read_only: Refuse everything that changes something, whatever the configuration says.
+    """
+
+    def __init__(self, settings: Settings, *, read_only: bool = False) -> None:
+        self._settings = replace(settings, read_only=settings.read_only or read_only)
+        self._dbos: Any = None
+
+    # -- asking for work -------------------------------------------------------------------------
+
+    def enqueue(self, kind: JobKind, host: str, vm: str, request: Any) -> JobId:
+        """Put a job into the queue and see to it that a worker is there.
+
+        Raises:
+            RefusedError: Read-only mode.
+            UnreachableError: No worker can be started.
+        """
+        self._refuse_read_only(kind, host)
+        worker.ensure(self._settings)
+        now = datetime.now(UTC)
+        spec = JobSpec(
+            kind=kind,
+            host=host,
+            vm=vm,
+            request=to_plain(request),
+            by=f"{getpass.getuser()}@{socket.gethostname()}",
+            asked=now,
+        )
+        configured = self._settings.hosts.get(host)
+        job = JobId(new_id(now))
+        self._client().enqueue(
+            {
+                "queue_name": QUEUE,
+                "workflow_name": kind.value,
+                "workflow_id": job,
+                "queue_partition_key": partition(host, vm, configured.jobs if configured is not None else 1),
+                "app_version": JOB_FORMAT,
+            },
+            to_plain(spec),
+        )
+        return job
+
+    def cancel(self, job: JobId) -> JobRecord:
+        """Ask a job to stop; it cleans up first. One that has ended stays as it is."""
+        record = self.get(job)
+        if not record.state.final:
+            self._client().update_workflow_attributes(
+                job, {_CANCEL: f"{getpass.getuser()}@{socket.gethostname()}"}, merge=True
+            )
+            worker.ensure(self._settings)
+        return self.get(job)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def list(self, limit: int = 200) -> list[JobRecord]:
+        """Jobs, newest first."""
+        if not self._exists():
+            return []
+        rows = self._client().list_workflows(limit=limit, sort_desc=True, application_name=None)
+        records = [self._record(row) for row in rows if row.name in list(JobKind)]
+        return sorted(records, key=lambda record: record.id, reverse=True)
+
+    def get(self, job: str) -> JobRecord:
+        """A job by its id or an unambiguous start of it.
+
+        Raises:
+            UsageError: There is none, or several.
+        """
+        rows = self._client().list_workflows(workflow_id_prefix=job, limit=5) if self._exists() and job else []
+        rows = [row for row in rows if row.name in list(JobKind)]
+        if not rows:
+            raise UsageError("NAME-UNKNOWN", f"There is no job {job!r}.", next_step="Look at: vmtui jobs")
+        if len(rows) > 1:
+            names = ", ".join(row.workflow_id for row in rows)
+            raise UsageError("NAME-AMBIGUOUS", f"Several jobs start with {job!r}: {names}.")
+        return self._record(rows[0])
+
+    def watch(self, job: JobId) -> Iterator[JobRecord]:
+        """The job's record whenever it changed, up to its end; a dead worker is replaced on the way."""
+        last: JobRecord | None = None
+        looked = time.monotonic()
+        while True:
+            record = self.get(job)
+            if record != last:
+                last = record
+                yield record
+            if record.state.final:
+                return
+            if time.monotonic() - looked > _WORKER_LOOK_S:
+                looked = time.monotonic()
+                worker.ensure(self._settings)
+            time.sleep(_WATCH_S)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _exists(self) -> bool:
+        return (self._settings.state / "jobs.sqlite").exists()
+
+    def _client(self) -> Any:
+        if self._dbos is None:
+            from dbos import DBOSClient, DBOSPortableJSONSerializer
+
+            self._dbos = DBOSClient(
+                system_database_url=database_url(self._settings),
+                serializer=DBOSPortableJSONSerializer(),
+                application_name=APPLICATION,
+            )
+        return self._dbos
+
+    def _refuse_read_only(self, kind: JobKind, host: str) -> None:
+        configured = self._settings.hosts.get(host)
+        if not kind.changes:
+            return
+        if self._settings.read_only:
+            raise RefusedError("READ-ONLY", f"A {kind} was refused: vmtui runs in read-only mode.")
+        if configured is not None and configured.read_only:
+            raise RefusedError("READ-ONLY", f"A {kind} was refused: the host {host} is set to read-only.")
+
+    def _record(self, row: Any) -> JobRecord:
+        spec = from_plain(JobSpec, dict(row.input["args"][0]))
+        event: Mapping[str, Any] = self._client().get_event(row.workflow_id, _EVENT, timeout_seconds=0) or {}
+        return record_of(row, spec, event)
+
+
+def record_of(row: Any, spec: JobSpec, event: Mapping[str, Any]) -> JobRecord:
+    """Put together what the queue, the spec and the event say of a job.
+
+    Args:
+        row: DBOS's workflow status.
+        spec: What was asked for.
+        event: What the board published last.
+    """
+    state, error, result = _state(row)
+    beat = event.get("beat")
+    notes = tuple(event.get("notes", ()))
+    if state is JobState.OK and (event.get("warned") or error is not None):
+        state = JobState.WARNINGS
+    phases = tuple(event.get("phases", ()))
+    return JobRecord(
+        id=JobId(row.workflow_id),
+        kind=spec.kind,
+        vm=spec.vm,
+        host=spec.host,
+        state=state,
+        phase="" if state.final else str(event.get("phase", "")),
+        disk="" if state.final else str(event.get("disk", "")),
+        done=int(event.get("done", 0)),
+        total=event.get("total"),
+        new=int(event.get("new", 0)),
+        stored=int(event.get("stored", 0)),
+        rate=0.0 if state.final else float(event.get("rate", 0.0)),
+        asked=spec.asked,
+        started=_instant(row.dequeued_at),
+        finished=_instant(row.completed_at) if state.final else None,
+        beat=parse_instant(beat) if isinstance(beat, str) else None,
+        by=spec.by,
+        error=error,
+        notes=notes,
+        phases=phases,
+        result=result,
+    )
+
+
+def _state(row: Any) -> tuple[JobState, Mapping[str, Any] | None, Mapping[str, Any]]:
+    """(state, error, result) of a workflow."""
+    if row.status in ("ENQUEUED", "DELAYED"):
+        return (JobState.CANCELLING if _asked_to_stop(row) else JobState.QUEUED), None, {}
+    if row.status == "PENDING":
+        return (JobState.CANCELLING if _asked_to_stop(row) else JobState.RUNNING), None, {}
+    output = row.output if isinstance(row.output, dict) else {}
+    if row.status == "SUCCESS" and "value" in output:
+        return JobState.OK, output.get("warning"), output["value"] or {}
+    if row.status == "SUCCESS" and output.get("error", {}).get("id") == "CANCELLED":
+        return JobState.CANCELLED, output["error"], {}
+    error = output.get("error") or {
+        "id": "INTERNAL",
+        "cause": f"The job ended as {row.status}: {row.error}",
+        "next_step": "Report it with the worker's log.",
+        "exit_code": 1,
+        "facts": {},
+    }
+    return JobState.FAILED, error, error.get("facts", {}).get("result", {})
+
+
+def _asked_to_stop(row: Any) -> bool:
+    return bool((row.attributes or {}).get(_CANCEL))
+
+
+def _instant(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,125 @@
+"""What the jobs of one worker share: configuration, logins, the repository."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vmtui import config
+from vmtui.backup import BackupContext
+from vmtui.hosts import HostSession, connect
+from vmtui.model.errors import UnreachableError
+from vmtui.model.job import JobSpec
+from vmtui.model.progress import Watch
+from vmtui.model.settings import Settings
+from vmtui.repository import Repository
+from vmtui.restore import RestoreContext
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+class Logins:
+    """Logins of one job, by host; a dead one is replaced."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sessions: dict[str, HostSession] = {}
+
+    def get(self, host: str) -> HostSession:
+        """A living login.
+
+        Raises:
+            UsageError: There is no host of that name.
+            UnreachableError: It does not answer.
+        """
+        session = self._sessions.get(host)
+        if session is not None and session.alive:
+            return session
+        if session is not None:
+            session.close()
+            del self._sessions[host]
+        self._sessions[host] = connect(self._settings, host)
+        return self._sessions[host]
+
+    def get_if_reachable(self, host: str) -> HostSession | None:
+        """A living login, or None when the host is not configured or does not answer."""
+        if host not in self._settings.hosts:
+            return None
+        try:
+            return self.get(host)
+        except UnreachableError:
+            return None
+
+    def close(self) -> None:
+        """End all."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+
+class World:
+    """The surroundings of the jobs of one worker.
+
+    Args:
+        path: The configuration file; read again for each job, so that new hosts are known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._slots: dict[str, threading.BoundedSemaphore] = {}
+        self._lock = threading.Lock()
+
+    def settings(self) -> Settings:
+        """The configuration as it is now.
+
+        Raises:
+            UsageError: It is wrong.
+        """
+        return config.load(self._path)
+
+    def repository(self, settings: Settings) -> Repository:
+        """The repository.
+
+        Raises:
+            UsageError, DamageError, UnreachableError: It cannot be opened.
+        """
+        return Repository(settings.repository, settings.state / "cache")
+
+    @contextmanager
+    def slot(self, settings: Settings, spec: JobSpec) -> Iterator[None]:
+        """Waits until the host may run one more job; recovered jobs do not pass the queue's own limit."""
+        host = settings.hosts.get(spec.host)
+        with self._lock:
+            slots = self._slots.setdefault(spec.host, threading.BoundedSemaphore(host.jobs if host is not None else 1))
+        with slots:
+            yield
+
+    def backup_context(self, settings: Settings, spec: JobSpec, logins: Logins, watch: Watch) -> BackupContext:
+        """What a backup works with."""
+        return BackupContext(
+            open_session=lambda: logins.get(spec.host),
+            repository=self.repository(settings),
+            level=settings.compression_level,
+            state=settings.state,
+            watch=watch,
+            now=utc_now,
+        )
+
+    def restore_context(
+        self, settings: Settings, host: str, origin: str, logins: Logins, watch: Watch
+    ) -> RestoreContext:
+        """What a restore works with."""
+        return RestoreContext(
+            open_session=lambda: logins.get(host),
+            open_origin=lambda: logins.get_if_reachable(origin),
+            repository=self.repository(settings),
+            state=settings.state,
+            watch=watch,
+            now=utc_now,
+        )

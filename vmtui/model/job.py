@@ -1,0 +1,89 @@
+"""A job: what an operator started, and what there is to see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from vmtui.model.ids import JobId
+
+
+class JobKind(StrEnum):
+    """Kinds of jobs."""
+
+    BACKUP = "backup"
+    RESTORE = "restore"
+    REVERT = "revert"
+    VERIFY = "verify"
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes a host or adds points; read-only mode refuses those."""
+        return self is not JobKind.VERIFY
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    OK = "ok"
+    WARNINGS = "ok with warnings"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (JobState.OK, JobState.WARNINGS, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What was asked for, as it waits in the queue."""
+
+    kind: JobKind
+    host: str
+    """Where the work is done; empty for the repository alone."""
+    vm: str
+    """The VM's name, for people."""
+    request: Mapping[str, Any]
+    """The request of its kind, as plain data."""
+    by: str
+    """user@machine."""
+    asked: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as lists and pages show it."""
+
+    id: JobId
+    kind: JobKind
+    vm: str
+    host: str
+    state: JobState
+    phase: str
+    disk: str
+    done: int
+    total: int | None
+    new: int
+    stored: int
+    rate: float
+    """Bytes a second over the last ten seconds."""
+    asked: datetime
+    started: datetime | None
+    finished: datetime | None
+    beat: datetime | None
+    """The worker's last sign."""
+    by: str
+    error: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    phases: tuple[Mapping[str, str], ...] = ()
+    """`phase`, `disk` and when it began, in order."""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """What the job brought: the point, or the restored VM with its evidence."""
