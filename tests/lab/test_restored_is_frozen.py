@@ -54,7 +54,9 @@ def test_zeroes_after_the_full(client: Client, vm: TestVm, south: Site, tmp_path
     assert second["disks"][0]["read_bytes"] == 0
 
 
-def test_two_disks_of_different_kind(client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path) -> None:
+def test_two_disks_of_different_kind(
+    client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path
+) -> None:
     vm = new_vm([Spec("vda"), Spec("vdb", "raw", 32 * MIB)])
     vm.write(0x01, 0, MIB)
     vm.write(0x02, 5 * MIB, MIB, "vdb")
@@ -72,9 +74,15 @@ def test_disk_added_and_removed(client: Client, vm: TestVm, south: Site, tmp_pat
     vm.start()
     vm.write(0x02, 0, MIB, "vdb")
     vm.write(0x03, 4 * MIB, MIB)
-    assert kinds(check_point(client, vm, south, tmp_path)) == {"vda": ("incremental", None), "vdb": ("full", "disk added")}
+    assert kinds(check_point(client, vm, south, tmp_path)) == {
+        "vda": ("incremental", None),
+        "vdb": ("full", "disk added"),
+    }
     vm.write(0x04, 2 * MIB, MIB, "vdb")
-    assert kinds(check_point(client, vm, south, tmp_path)) == {"vda": ("incremental", None), "vdb": ("incremental", None)}
+    assert kinds(check_point(client, vm, south, tmp_path)) == {
+        "vda": ("incremental", None),
+        "vdb": ("incremental", None),
+    }
     vm.stop()
     vm.detach("vdb")
     vm.start()
@@ -98,14 +106,19 @@ def test_compat_0_10(client: Client, new_vm: Callable[..., TestVm], south: Site,
     vm.write(0x01, 0, MIB, "vdb")
     assert kinds(check_point(client, vm, south, tmp_path))["vdb"] == ("full", "compat 0.10")
     vm.write(0x02, 3 * MIB, MIB, "vdb")
-    assert kinds(check_point(client, vm, south, tmp_path)) == {"vda": ("incremental", None), "vdb": ("full", "compat 0.10")}
+    assert kinds(check_point(client, vm, south, tmp_path)) == {
+        "vda": ("incremental", None),
+        "vdb": ("full", "compat 0.10"),
+    }
 
 
 def test_external_snapshot_and_commit(client: Client, vm: TestVm, south: Site, tmp_path: Path) -> None:
     vm.write(0x01, 0, 4 * MIB)
     check_point(client, vm, south, tmp_path)
     base, overlay = vm.paths["vda"], vm.site.images / f"{vm.name}-overlay.qcow2"
-    vm.site.virsh("snapshot-create-as", vm.name, "s1", "--disk-only", "--no-metadata", "--diskspec", f"vda,file={overlay}")
+    vm.site.virsh(
+        "snapshot-create-as", vm.name, "s1", "--disk-only", "--no-metadata", "--diskspec", f"vda,file={overlay}"
+    )
     vm.write(0x02, MIB, MIB)
     vm.paths["vda"] = overlay
     assert kinds(check_point(client, vm, south, tmp_path)) == {"vda": ("incremental", None)}
@@ -141,7 +154,9 @@ def test_qemu_killed_between_points(client: Client, vm: TestVm, south: Site, tmp
 
 @pytest.mark.parametrize("size", [512, 1536, 10 * MIB + 512, 16_777_728])
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
-def test_odd_sizes(client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path, kind: str, size: int) -> None:
+def test_odd_sizes(
+    client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path, kind: str, size: int
+) -> None:
     vm = new_vm([Spec("vda", kind, size)])
     vm.write(0x5A, 0, 512)
     vm.write(0xA5, size - 512, 512)
@@ -190,8 +205,13 @@ def test_backing_chain_restores_standing_alone(
     vm = new_vm()
     vm.write(0x01, 0, 4 * MIB)
     vm.site.virsh(
-        "snapshot-create-as", vm.name, "s1", "--disk-only", "--no-metadata",
-        "--diskspec", f"vda,file={north.images}/{vm.name}-top.qcow2",
+        "snapshot-create-as",
+        vm.name,
+        "s1",
+        "--disk-only",
+        "--no-metadata",
+        "--diskspec",
+        f"vda,file={north.images}/{vm.name}-top.qcow2",
     )
     vm.write(0x02, MIB, MIB)
     vm.paths["vda"] = north.images / f"{vm.name}-top.qcow2"

@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import tomllib
+import tomli_w
+
 from tests.support.site import Site
 from tests.support.vms import TestVm, assert_same, raw_copy
 from vmtui.lab.lab import LabInfo
-
-import tomli_w
 
 PROGRAM = (sys.executable, "-m", "vmtui")
 

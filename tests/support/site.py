@@ -38,7 +38,11 @@ class Site:
     def virsh(self, *arguments: str, check: bool = True, stdin: str | None = None, timeout: float = 60) -> str:
         """Run virsh on the site; gives what it printed."""
         answer = subprocess.run(
-            ["virsh", "-q", "-c", self.info.uri, *arguments], capture_output=True, text=True, input=stdin, timeout=timeout
+            ["virsh", "-q", "-c", self.info.uri, *arguments],
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=timeout,
         )
         if check:
             assert answer.returncode == 0, f"virsh {' '.join(arguments)}: {answer.stderr}"
@@ -46,7 +50,9 @@ class Site:
 
     def fails(self, *arguments: str) -> str:
         """Run virsh and expect a refusal; gives its words."""
-        answer = subprocess.run(["virsh", "-q", "-c", self.info.uri, *arguments], capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(
+            ["virsh", "-q", "-c", self.info.uri, *arguments], capture_output=True, text=True, timeout=60
+        )
         assert answer.returncode != 0, f"virsh {' '.join(arguments)} was not refused"
         return answer.stderr
 

@@ -91,7 +91,9 @@ class TestVm:
                 file.truncate(spec.size)
         else:
             options = ["-o", spec.options] if spec.options else []
-            subprocess.run(["qemu-img", "create", "-q", "-f", spec.format, *options, str(path), str(spec.size)], check=True)
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", spec.format, *options, str(path), str(spec.size)], check=True
+            )
         self.site.own(path)
         if spec.volume:
             self.site.virsh("pool-refresh", "images")
@@ -225,7 +227,9 @@ def _converted(source: Path, kind: str, folder: Path) -> Path:
     if kind == "raw":
         subprocess.run(["cp", "--sparse=always", str(source), str(path)], check=True)
     else:
-        subprocess.run(["qemu-img", "convert", "-f", kind, "-O", "raw", str(source), str(path)], check=True, timeout=300)
+        subprocess.run(
+            ["qemu-img", "convert", "-f", kind, "-O", "raw", str(source), str(path)], check=True, timeout=300
+        )
     return path
 
 

@@ -108,7 +108,9 @@ def _begin(context: BackupContext, domain: Domain, plan: BackupPlan) -> Begun:
             failpoint("backup.begun")
             context.watch.phase("thaw")
     failpoint("backup.thawed")
-    libvirt, hypervisor = session.with_libvirt("read the versions", lambda link: (link.getLibVersion(), link.getVersion()))
+    libvirt, hypervisor = session.with_libvirt(
+        "read the versions", lambda link: (link.getLibVersion(), link.getVersion())
+    )
     return Begun(
         point=PointId(new_id(now)),
         time=now,

@@ -99,7 +99,9 @@ class HostSession:
 
     # -- libvirt ---------------------------------------------------------------------------------
 
-    def with_libvirt(self, doing: str, function: Callable[[libvirt.virConnect], T], *, deadline_s: float | None = None) -> T:
+    def with_libvirt(
+        self, doing: str, function: Callable[[libvirt.virConnect], T], *, deadline_s: float | None = None
+    ) -> T:
         """Run a function with the libvirt connection on the host's lane.
 
         Args:
