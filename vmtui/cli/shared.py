@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -143,7 +143,7 @@ def follow(cli: Cli, job: JobId, *, as_lines: bool = False) -> JobRecord:
     """
     record: JobRecord | None = None
     phase = ("", "")
-    notes = 0
+    notes = shown = 0
     try:
         for record in cli.jobs.watch(job):
             if as_lines:
@@ -152,9 +152,14 @@ def follow(cli: Cli, job: JobId, *, as_lines: bool = False) -> JobRecord:
             for note in record.notes[notes:]:
                 cli.output.say(f"  ! {note}")
             notes = len(record.notes)
+            finished = len(record.work) if record.state.final else len(record.work) - 1
+            for work in record.work[shown:finished]:
+                cli.output.say(work_line(work))
+            shown = max(shown, finished)
             if (record.phase, record.disk) != phase and record.phase:
                 phase = (record.phase, record.disk)
-                cli.output.say(f"  {record.phase} {record.disk}".rstrip())
+                if not record.total:
+                    cli.output.say(f"  {record.phase} {record.disk}".rstrip())
             cli.output.live(progress_line(record))
     except KeyboardInterrupt:
         cli.output.say(f"job {job} goes on; watch it with: vmtui job watch {job}")
@@ -164,11 +169,28 @@ def follow(cli: Cli, job: JobId, *, as_lines: bool = False) -> JobRecord:
     return record
 
 
+_BAR = 24
+
+
+def bar(done: int, total: int) -> str:
+    """`[######..................]`."""
+    filled = _BAR if done >= total else _BAR * done // total
+    return "[" + "#" * filled + "." * (_BAR - filled) + "]"
+
+
+def work_line(work: Mapping[str, Any]) -> str:
+    """What became of one disk in one phase, with its bar."""
+    text = f"  {work['phase']} {work['disk']}".ljust(20) + f" {bar(work['done'], work['total'])} {size(work['done'])}"
+    if work["total"] == 0:
+        return text + ", nothing to do"
+    return text + (f", {size(work['new'])} new, {size(work['stored'])} stored" if work["new"] or work["stored"] else "")
+
+
 def progress_line(record: JobRecord) -> str:
     """`transfer vda  61 %  38 of 62 GiB  142 MiB/s  left 2m`."""
     parts = [f"  {record.vm} {record.phase} {record.disk}".rstrip()]
     if record.total:
-        parts.append(f"{100 * record.done // record.total} %")
+        parts.append(f"{bar(record.done, record.total)} {100 * record.done // record.total} %")
         parts.append(f"{size(record.done)} of {size(record.total)}")
     elif record.done:
         parts.append(size(record.done))

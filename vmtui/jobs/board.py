@@ -51,6 +51,7 @@ class Board:
         self._notes: list[str] = list(before.get("notes", ()))
         self._warned = bool(before.get("warned"))
         self._phase = str(before.get("phase", ""))
+        self._work: list[dict[str, Any]] = list(before.get("work", ()))
         self._disk = ""
         self._total: int | None = None
         self._done = self._new = self._stored = 0
@@ -71,6 +72,9 @@ class Board:
             self._phase, self._disk, self._total = name, disk, total
             self._done = self._new = self._stored = 0
             self._phases.append({"phase": name, "disk": disk, "at": format_instant(datetime.now(UTC))})
+            if total is not None:
+                self._work.append({"phase": name, "disk": disk, "total": total, "done": 0, "new": 0, "stored": 0})
+                del self._work[:-_KEPT]
             del self._phases[:-_KEPT]
             self._changed = True
 
@@ -81,6 +85,8 @@ class Board:
             self._new += new
             self._stored += stored
             self._moved += done
+            if self._total is not None and self._work:
+                self._work[-1] |= {"done": self._done, "new": self._new, "stored": self._stored}
             self._changed = True
 
     def note(self, text: str, *, warning: bool = True) -> None:
@@ -141,6 +147,7 @@ class Board:
                 "rate": rate,
                 "beat": format_instant(datetime.now(UTC)),
                 "phases": list(self._phases),
+                "work": [dict(item) for item in self._work],
                 "notes": list(self._notes),
                 "warned": self._warned,
             }

@@ -187,6 +187,7 @@ def record_of(row: Any, spec: JobSpec, event: Mapping[str, Any]) -> JobRecord:
         error=error,
         notes=notes,
         phases=phases,
+        work=tuple(event.get("work", ())),
         result=result,
     )
 

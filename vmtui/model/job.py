@@ -85,5 +85,7 @@ class JobRecord:
     notes: tuple[str, ...] = ()
     phases: tuple[Mapping[str, str], ...] = ()
     """`phase`, `disk` and when it began, in order."""
+    work: tuple[Mapping[str, Any], ...] = ()
+    """`phase`, `disk`, `total`, `done`, `new`, `stored` [bytes] of everything that was counted, in order."""
     result: Mapping[str, Any] = field(default_factory=dict)
     """What the job brought: the point, or the restored VM with its evidence."""
