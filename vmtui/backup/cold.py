@@ -192,7 +192,13 @@ def _transfer(
         parent_size=disk.parent_size if parent is not None else 0,
     )
     work = DiskTransfer(
-        disk.target, writer, context.repository.block_size, LeafJournal(None), context.watch, half="cold.half"
+        disk.target,
+        writer,
+        context.repository.block_size,
+        LeafJournal(None),
+        context.watch,
+        half="cold.half",
+        renew=lambda: context.repository.session(plan.run).open(context.now()),
     )
     return work.run(source)
 

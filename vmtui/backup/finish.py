@@ -113,6 +113,7 @@ def commit(
     if context.repository.points.exists(name):
         return context.repository.points.load(name)
     writer.settle()
+    context.repository.session(plan.run).require(context.now())
     checkpoint = _checkpoint(context, plan) if outcome.tracked else None
     definition = context.definition(plan.request.vm)
     point = RestorePoint(

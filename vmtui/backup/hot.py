@@ -312,7 +312,13 @@ def _read_disk(
         disk = disk.as_full(FullReason.SAMPLE_DIFFERS)
     while True:
         work = DiskTransfer(
-            disk.target, writer, context.repository.block_size, journal, context.watch, half="backup.half"
+            disk.target,
+            writer,
+            context.repository.block_size,
+            journal,
+            context.watch,
+            half="backup.half",
+            renew=lambda: context.repository.session(plan.run).open(context.now()),
         )
         try:
             return disk, _read_patiently(context, plan, disk, work)

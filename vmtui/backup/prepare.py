@@ -40,6 +40,7 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
         UnreachableError: Host or repository do not answer.
     """
     context.watch.phase("plan")
+    context.repository.session(run).open(context.now())
     context.repository.sync()
     session = context.session
     domain = Domain(session, request.vm)

@@ -77,10 +77,19 @@ class DiskTransfer:
         journal: What was already read of this very frozen view.
         watch: Progress and cancelling.
         half: Failpoint in the middle of the data.
+        renew: Called now and then while it goes on.
     """
 
     def __init__(
-        self, name: str, writer: BlobWriter, block_size: int, journal: LeafJournal, watch: Watch, *, half: str
+        self,
+        name: str,
+        writer: BlobWriter,
+        block_size: int,
+        journal: LeafJournal,
+        watch: Watch,
+        *,
+        half: str,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._writer = writer
@@ -88,6 +97,7 @@ class DiskTransfer:
         self._journal = journal
         self._watch = watch
         self._half = half
+        self._renew = renew
         self._read = 0
         self._new = 0
         self._stored = 0
@@ -202,6 +212,7 @@ class DiskTransfer:
         self._watch.advance(length, new=stored.new, stored=stored.stored)
 
     def _settle(self) -> None:
+        self._renew()
         self._writer.settle()
         self._journal.write_down()
 

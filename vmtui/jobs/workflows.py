@@ -103,7 +103,12 @@ def _register_backup(world: World) -> None:
 def _plan(work: Work) -> Data:
     context = work.world.backup_context(work.settings, work.spec, work.logins, work.board)
     request = from_plain(BackupRequest, dict(work.spec.request))
-    plan = prepare.prepare(context, JobId(str(DBOS.workflow_id)), request)
+    run_id = JobId(str(DBOS.workflow_id))
+    try:
+        plan = prepare.prepare(context, run_id, request)
+    except VmtuiError:
+        context.repository.session(run_id).close()
+        raise
     return {"plan": to_plain(plan), "started": format_instant(utc_now())}
 
 
@@ -214,6 +219,7 @@ def _accept(work: Work, plan_data: Data, view: Data) -> Data:
     """The point is good whatever happens here; trouble is a warning."""
     context = work.world.backup_context(work.settings, work.spec, work.logins, work.board)
     plan = _plan_of(plan_data)
+    context.repository.session(plan.run).close()
     if plan.mode is Mode.COLD:
         cold.accept(context, plan, from_plain(cold.ColdRead, view))
     else:
@@ -229,6 +235,7 @@ def _abandon(work: Work, plan_data: Data) -> Data:
     work.board.phase("clean up")
     _patiently(work, lambda: undo(context, plan))
     context.notes(plan.run).discard()
+    context.repository.session(plan.run).close()
     return {}
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from vmtui.model.codec import format_instant
 from vmtui.model.errors import UsageError
+from vmtui.model.ids import JobId
 from vmtui.repository import frame
 from vmtui.repository.index import Index
 from vmtui.repository.points import Points
 from vmtui.repository.reader import BlobReader
+from vmtui.repository.sessions import WriterSession
 from vmtui.repository.store import CONFIG, NAMESPACES, PACKS, ObjectStore, damaged, missing
 from vmtui.repository.writer import BlobWriter
 
@@ -104,6 +106,10 @@ class Repository:
     def writer(self, level: int) -> BlobWriter:
         """Writes blocks and maps; call `sync` first."""
         return BlobWriter(self.store, self.index, self.block_size, level)
+
+    def session(self, run: JobId) -> WriterSession:
+        """The record of a run that writes; open it before anything is stored."""
+        return WriterSession(self.store, run)
 
     def stats(self) -> Stats:
         """Sizes and counts; lists all objects."""
