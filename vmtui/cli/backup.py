@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from vmtui.cli.fleet import find_vms
-from vmtui.cli.output import printable
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, pass_cli, size, worst
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, pass_cli, worst
 from vmtui.model.errors import ExitCode, error_from_json
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.point import Mode
 from vmtui.model.vm import Vm
+from vmtui.overview.fleet import find_vms
+from vmtui.overview.words import printable, size
 from vmtui.policy import assign
 
 
@@ -33,7 +33,7 @@ def backup(cli: Cli, vms: tuple[str, ...], mode: str | None, full: bool, detach:
     """
     from vmtui.backup import BackupRequest
 
-    found = find_vms(cli, vms)
+    found = find_vms(cli.settings, vms)
     wanted = [
         BackupRequest(vm.host, vm.uuid, vm.name, Mode(mode) if mode else _tier_mode(cli, vm), full) for vm in found
     ]

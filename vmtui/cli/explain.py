@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from vmtui.cli.shared import Cli, pass_cli, unknown
+from vmtui.cli.shared import Cli, pass_cli
 from vmtui.model.errors import CATALOG, ExitCode
+from vmtui.overview.words import unknown
 
 
 @click.command()

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.fleet import Answer, ask_all, inventory
-from vmtui.cli.output import printable
-from vmtui.cli.shared import Cli, age, now, pass_cli, ratio_text, unknown
+from vmtui.cli.shared import Cli, now, pass_cli
 from vmtui.model.errors import ExitCode, RefusedError, VmtuiError
-from vmtui.model.host import Capabilities, Host, HostState, version_text
+from vmtui.model.host import Capabilities, Host, version_text
 from vmtui.model.ids import VmId
-from vmtui.model.policy import Protection, Status
-from vmtui.model.vm import DomainState, Vm
-from vmtui.policy import assign, protection
+from vmtui.model.policy import Status
+from vmtui.overview.fleet import Answer, ask_all, inventory
+from vmtui.overview.vms import VmRow, vm_rows
+from vmtui.overview.words import age, host_state, printable, rpo_text, unknown
 
 if TYPE_CHECKING:
-    from vmtui.cli.catalogue import KnownVm
     from vmtui.hosts import HostSession
-
-_STATES = {
-    "HOST-KEY-UNKNOWN": HostState.KEY_UNKNOWN,
-    "HOST-KEY-CHANGED": HostState.KEY_CHANGED,
-    "HOST-LOGIN-REFUSED": HostState.LOGIN_REFUSED,
-    "HOST-LIBVIRT-DOWN": HostState.LIBVIRT_DOWN,
-}
-
-_GLYPH = {
-    Status.NEVER: "✗",
-    Status.BREACHED: "✗",
-    Status.UNKNOWN: "?",
-    Status.DUE: "!",
-    Status.OK: "✓",
-    Status.EXEMPT: "–",  # a dash is meant
-}
-_ORDER = list(Status)
+    from vmtui.overview.catalogue import KnownVm
 
 
 # -- hosts ---------------------------------------------------------------------------------------
@@ -86,7 +66,7 @@ def _host_row(host: Host, answer: Answer) -> dict[str, Any]:
     row: dict[str, Any] = {
         "host": host.name,
         "address": host.address,
-        "state": HostState.CONNECTED if answer.error is None else _STATES.get(answer.error.id, HostState.UNREACHABLE),
+        "state": host_state(answer.error),
         "read_only": host.read_only,
         "seconds": round(answer.seconds, 3),
         "vms": None,
@@ -120,19 +100,17 @@ def vms(cli: Cli, check: bool) -> int:
     """Show all VMs with the age of their newest good point against their RPO; worst first."""
     found = inventory(cli.settings)
     known, why_unknown = _known(cli)
-    clock = now()
-    rows = [_vm_row(cli, vm, known.get(vm.uuid), clock, why_unknown, vm.state.value) for vm in found.vms]
-    rows += _absent_rows(cli, {vm.uuid for vm in found.vms}, found.away, known, clock)
-    rows.sort(key=_urgency)
+    away = {host: error.cause for host, error in found.away.items()}
+    rows = vm_rows(cli.settings, found.vms, away, known, now(), why_unknown)
     if cli.output.as_json:
-        cli.output.document(rows)
+        cli.output.document([_row_json(row) for row in rows])
     else:
         _print_vms(cli, rows)
     for host, error in found.away.items():
         cli.output.say(f"{host}: {error.cause} {error.next_step} [{error.id}]")
     if why_unknown:
         cli.output.say(f"The age of points is not known: {why_unknown}")
-    if check and any(row["status"] in (Status.NEVER, Status.BREACHED) for row in rows):
+    if check and any(row.stand.status in (Status.NEVER, Status.BREACHED) for row in rows):
         return ExitCode.BREACHED
     if cli.settings.hosts and len(found.away) == len(cli.settings.hosts):
         return ExitCode.UNREACHABLE
@@ -141,7 +119,7 @@ def vms(cli: Cli, check: bool) -> int:
 
 def _known(cli: Cli) -> tuple[dict[VmId, KnownVm], str]:
     """Newest points by VM, and why they cannot be known."""
-    from vmtui.cli.catalogue import known_vms
+    from vmtui.overview.catalogue import known_vms
 
     try:
         return known_vms(cli.repository), ""
@@ -149,78 +127,40 @@ def _known(cli: Cli) -> tuple[dict[VmId, KnownVm], str]:
         return {}, f"{error.cause} [{error.id}]"
 
 
-def _vm_row(cli: Cli, vm: Vm, known: KnownVm | None, clock: datetime, unknown_why: str, state: str) -> dict[str, Any]:
-    assignment = assign(vm, cli.settings.rules, cli.settings.tiers, cli.settings.default_tier)
-    newest = known.newest_good if known is not None else None
-    stand = protection(assignment, newest, clock, unknown=unknown_why)
-    return _row(vm.host, vm.name, vm.uuid, state, stand, known)
-
-
-def _row(host: str, name: str, uuid: str, state: str, stand: Protection, known: KnownVm | None) -> dict[str, Any]:
+def _row_json(row: VmRow) -> dict[str, Any]:
+    """A VM in the words of the JSON contract."""
+    stand = row.stand
     return {
-        "host": host,
-        "name": name,
-        "uuid": uuid,
-        "state": state,
+        "host": row.host,
+        "name": row.name,
+        "uuid": row.uuid,
+        "state": row.state,
         "tier": stand.tier,
         "rpo_s": stand.rpo_s,
         "age_s": None if stand.age_s is None else round(stand.age_s, 1),
         "ratio": None if stand.ratio is None else round(stand.ratio, 4),
         "status": stand.status,
-        "last_point": known.newest_good_id if known is not None else None,
+        "last_point": row.last_point,
         "protected": stand.status in (Status.OK, Status.DUE),
-        "points": known.points if known is not None else 0,
+        "points": row.points,
         "reason": stand.reason,
+        "twin": row.twin,
     }
 
 
-def _absent_rows(
-    cli: Cli, present: set[VmId], away: Mapping[str, VmtuiError], known: Mapping[VmId, KnownVm], clock: datetime
-) -> list[dict[str, Any]]:
-    """VMs that have points but were not seen: their host is away, or they are gone."""
-    rows = []
-    for uuid, item in known.items():
-        if uuid in present:
-            continue
-        vm = Vm(item.host, item.name, item.uuid, DomainState.NO_STATE)
-        if item.host in away:
-            row = _vm_row(cli, vm, item, clock, f"{item.host} does not answer", "unreachable")
-        else:
-            stand = Protection(
-                Status.EXEMPT, None, None, _age(item.newest_good, clock), None, "gone; its points can be restored"
-            )
-            row = _row(item.host, item.name, uuid, "gone", stand, item)
-        rows.append(row)
-    return rows
-
-
-def _age(newest: datetime | None, clock: datetime) -> float | None:
-    return None if newest is None else (clock - newest).total_seconds()
-
-
-def _urgency(row: dict[str, Any]) -> tuple[int, float, str, str]:
-    """Never first, then breached and unknown above their RPO by ratio, then the rest."""
-    status = Status(row["status"])
-    ratio = row["ratio"] or 0.0
-    rank = _ORDER.index(status)
-    if status is Status.UNKNOWN and ratio > 1:
-        rank = _ORDER.index(Status.BREACHED)
-    return rank, -ratio, row["host"], row["name"]
-
-
-def _print_vms(cli: Cli, rows: list[dict[str, Any]]) -> None:
+def _print_vms(cli: Cli, rows: list[VmRow]) -> None:
     cli.output.table(
         ("VM", "Host", "State", "RPO", "Age", "Tier", "Points", "Note"),
         [
             (
-                row["name"],
-                row["host"],
-                row["state"],
-                f"{_GLYPH[Status(row['status'])]} {ratio_text(row['ratio'])} {row['status']}".replace("  ", " "),
-                age(row["age_s"]),
-                row["tier"] or "",
-                str(row["points"]),
-                row["reason"],
+                row.name,
+                row.host,
+                row.state,
+                rpo_text(row.stand),
+                age(row.stand.age_s),
+                row.stand.tier or "",
+                str(row.points),
+                "twin: the same UUID on two hosts" if row.twin else row.stand.reason,
             )
             for row in rows
         ],

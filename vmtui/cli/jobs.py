@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from vmtui.cli.output import printable
-from vmtui.cli.shared import Cli, age, follow, local, now, pass_cli, record_json, size
+from vmtui.cli.shared import Cli, follow, now, pass_cli, record_json
 from vmtui.model.errors import ExitCode
 from vmtui.model.job import JobRecord, JobState
+from vmtui.overview.words import age, local, printable, size
 
 
 @click.command()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.output import printable
 from vmtui.cli.shared import Cli, pass_cli
 from vmtui.model.errors import ExitCode
+from vmtui.overview.words import printable
 
 if TYPE_CHECKING:
     from vmtui.lab import LabInfo

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import VmtuiError
+from vmtui.overview.words import pad, printable, width
 
 
 class Output:
@@ -86,30 +86,6 @@ class Output:
             self.document({"error": error.to_json()})
         sys.stderr.write(f"vmtui: {printable(error.cause)}\n  {printable(error.next_step)}  [{error.id}]\n")
         sys.stderr.flush()
-
-
-def printable(text: str) -> str:
-    """Text from elsewhere, safe on a terminal: control and direction characters are shown, not obeyed."""
-    return "".join(_shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-        return character.encode("unicode_escape", "backslashreplace").decode("ascii")
-    return character
-
-
-def width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
-def pad(text: str, columns: int) -> str:
-    """Fill up with blanks."""
-    return text + " " * (columns - width(text))
 
 
 def pick(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.output import printable
-from vmtui.cli.shared import Cli, Wanted, age, enqueue, follow, local, now, pass_cli, raise_unless_ok, size
-from vmtui.model.codec import format_instant, to_plain
-from vmtui.model.errors import DamageError, ExitCode, UsageError
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
+from vmtui.model.errors import ExitCode, UsageError
 from vmtui.model.job import JobKind
-from vmtui.model.point import PointStatus, RestorePoint
-
-if TYPE_CHECKING:
-    from vmtui.repository import PointName
+from vmtui.model.point import PointStatus
+from vmtui.overview.points import PointView, load_view, point_json, view_of
+from vmtui.overview.words import age, local, printable, size
 
 
 @click.command()
@@ -23,107 +19,42 @@ if TYPE_CHECKING:
 @pass_cli
 def points(cli: Cli, vm: str | None) -> int:
     """Show the restore points of a VM, or of all; newest first."""
-    from vmtui.cli.catalogue import find_vm
+    from vmtui.overview.catalogue import find_vm
 
     repository = cli.repository
     names = find_vm(repository, vm) if vm is not None else repository.points.names() + repository.points.lost()
     statuses = repository.points.statuses()
-    rows = [
-        _point_row(cli, name, statuses.get(name, PointStatus()))
+    views = [
+        load_view(repository, name, statuses.get(name, PointStatus()))
         for name in sorted(names, key=lambda name: name.id, reverse=True)
     ]
     if cli.output.as_json:
-        cli.output.document(rows)
+        cli.output.document([point_json(view) for view in views])
     else:
         cli.output.table(
             ("Point", "VM", "Time", "Age", "Mode", "Consistency", "Verified", "Disks", "New", "Stored"),
-            [_point_cells(row) for row in rows],
+            [_point_cells(view) for view in views],
             "There are no restore points yet: vmtui backup VM",
         )
-    return ExitCode.DAMAGE if any(row["damaged"] for row in rows) and vm is None else ExitCode.DONE
+    return ExitCode.DAMAGE if any(view.damaged for view in views) and vm is None else ExitCode.DONE
 
 
-def _point_row(cli: Cli, name: PointName, status: PointStatus) -> dict[str, Any]:
-    try:
-        point = cli.repository.points.load(name)
-    except DamageError as error:
-        return {
-            "id": name.id,
-            "vm": None,
-            "uuid": name.vm,
-            "host": None,
-            "time": None,
-            "mode": None,
-            "consistency": None,
-            "disks": [],
-            "verified": None,
-            "damaged": error.cause,
-        }
-    return point_json(point, status)
-
-
-def point_json(point: RestorePoint, status: PointStatus) -> dict[str, Any]:
-    """A point in the words of the JSON contract; its definition, which may hold passwords, is left away."""
-    return {
-        "id": point.id,
-        "vm": point.vm_name,
-        "uuid": point.vm_uuid,
-        "host": point.host,
-        "time": format_instant(point.time),
-        "mode": point.mode,
-        "consistency": point.consistency,
-        "consistency_reason": point.consistency_reason,
-        "disks": [
-            {
-                "name": disk.name,
-                "format": disk.format,
-                "virtual_size": disk.virtual_size,
-                "read_bytes": disk.read_bytes,
-                "new_bytes": disk.new_bytes,
-                "stored_bytes": disk.stored_bytes,
-                "kind": disk.kind,
-                "reason": disk.reason,
-                "tracked": disk.tracked,
-                "file_length": disk.file_length,
-                "backing": list(disk.backing),
-            }
-            for disk in point.disks
-        ],
-        "left_out": to_plain(point.left_out),
-        "files": [{"role": item.role, "path": item.path, "size": item.size} for item in point.files],
-        "verified": format_instant(status.verified) if status.verified is not None else None,
-        "damaged": status.damaged,
-        "parent": point.parent,
-        "checkpoint": point.checkpoint.name if point.checkpoint is not None else None,
-        "frozen_ms": point.frozen_ms,
-        "seconds": round((point.finished - point.started).total_seconds(), 3),
-        "job": point.job,
-        "versions": dict(point.versions),
-        "warnings": list(point.warnings),
-    }
-
-
-def _point_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    if row["time"] is None:
-        return (row["id"], "?", "", "", "", "DAMAGED", row["damaged"], "", "", "")
-    from vmtui.model.codec import parse_instant
-
-    instant = parse_instant(row["time"])
-    state = "DAMAGED" if row["damaged"] else local(parse_instant(row["verified"])) if row["verified"] else "never"
-    kinds = " ".join(
-        f"{disk['name']}:{disk['kind']}" + (f"({disk['reason']})" if disk["reason"] else "") for disk in row["disks"]
-    )
+def _point_cells(view: PointView) -> tuple[str, ...]:
+    if not view.mode:
+        return (view.id, f"{view.host}/{view.vm}", "", "", "", "DAMAGED", view.damaged, "", "", "")
+    state = "DAMAGED" if view.damaged else local(view.verified) if view.verified else "never"
+    kinds = " ".join(f"{disk.name}:{disk.kind}" + (f"({disk.reason})" if disk.reason else "") for disk in view.disks)
     return (
-        row["id"],
-        f"{row['host']}/{row['vm']}",
-        local(instant),
-        age((now() - instant).total_seconds()),
-        row["mode"],
-        row["consistency"],
+        view.id,
+        f"{view.host}/{view.vm}",
+        local(view.time),
+        age((now() - view.time).total_seconds()),
+        view.mode,
+        view.consistency,
         state,
         kinds,
-        size(sum(disk["new_bytes"] for disk in row["disks"])),
-        size(sum(disk["stored_bytes"] for disk in row["disks"])),
+        size(view.new_bytes),
+        size(view.stored_bytes),
     )
 
 
@@ -132,10 +63,10 @@ def _point_cells(row: dict[str, Any]) -> tuple[str, ...]:
 @pass_cli
 def show(cli: Cli, point: str) -> int:
     """Show all that a point holds, and what it does not."""
-    from vmtui.cli.catalogue import find_point
+    from vmtui.overview.catalogue import find_point
 
     name = find_point(cli.repository, point)
-    data = point_json(cli.repository.points.load(name), cli.repository.points.status(name))
+    data = point_json(view_of(cli.repository.points.load(name), cli.repository.points.status(name)))
     if cli.output.as_json:
         cli.output.document(data)
         return ExitCode.DONE
@@ -181,7 +112,7 @@ def show(cli: Cli, point: str) -> int:
 @pass_cli
 def verify(cli: Cli, points: tuple[str, ...], everything: bool, detach: bool) -> int:
     """Read points and compare every byte with its hash."""
-    from vmtui.cli.catalogue import find_point
+    from vmtui.overview.catalogue import find_point
 
     if bool(points) == everything:
         raise UsageError(
@@ -225,8 +156,8 @@ def verify(cli: Cli, points: tuple[str, ...], everything: bool, detach: bool) ->
 @pass_cli
 def export(cli: Cli, point: str, disk: str, file: Path, format_name: str | None) -> int:
     """Write one disk of a point to a new local file."""
-    from vmtui.cli.catalogue import find_point
     from vmtui.cli.watching import TerminalWatch
+    from vmtui.overview.catalogue import find_point
     from vmtui.repository.verify import check_containers
     from vmtui.restore.export import export as run_export
     from vmtui.restore.export import find_disk

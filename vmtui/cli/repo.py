@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from vmtui.cli.output import printable
-from vmtui.cli.shared import Cli, pass_cli, size
+from vmtui.cli.shared import Cli, pass_cli
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
+from vmtui.overview.words import printable, size
 
 
 @click.group()

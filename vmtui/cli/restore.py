@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.fleet import find_vms
-from vmtui.cli.output import printable
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok, size, unknown
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.job import JobKind, JobRecord
+from vmtui.overview.fleet import find_vms
+from vmtui.overview.words import printable, size, unknown
 
 if TYPE_CHECKING:
     from vmtui.model.point import RestorePoint
@@ -53,7 +53,7 @@ def restore(
 
     POINT is an id, the start of one, or VM@latest.
     """
-    from vmtui.cli.catalogue import find_point
+    from vmtui.overview.catalogue import find_point
     from vmtui.restore import RestoreRequest
 
     cli.repository.sync()
@@ -229,7 +229,7 @@ def revert(cli: Cli, vm: str, discard: bool, yes: bool) -> int:
     """Undo an in-place restore: bring the old disks and the old definition back."""
     from vmtui.restore.revert import RevertRequest
 
-    (found,) = find_vms(cli, [vm])
+    (found,) = find_vms(cli.settings, [vm])
     if not yes:
         question = (
             f"Delete the kept disks of {found.name}?"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import humanize
 
 from vmtui import config
 from vmtui.cli.output import Output
-from vmtui.model.errors import ExitCode, UsageError, error_from_json
+from vmtui.model.errors import ExitCode, error_from_json
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.settings import Settings
+from vmtui.overview.words import age, size
 
 if TYPE_CHECKING:
     from vmtui.jobs import JobClient
@@ -66,47 +65,6 @@ pass_cli = click.make_pass_decorator(Cli)
 def now() -> datetime:
     """The clock."""
     return datetime.now(UTC)
-
-
-# -- words for people ----------------------------------------------------------------------------
-
-
-def size(number: int | None) -> str:
-    """Bytes for people."""
-    return "–" if number is None else humanize.naturalsize(number, binary=True)
-
-
-def age(seconds: float | None) -> str:
-    """A span of time for people: two units at most."""
-    if seconds is None:
-        return "–"
-    whole = int(max(0, seconds))
-    days, rest = divmod(whole, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, rest = divmod(rest, 60)
-    if days:
-        return f"{days}d{hours:02}h"
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
-
-
-def local(instant: datetime | None) -> str:
-    """An instant in the local zone."""
-    return "–" if instant is None else instant.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def ratio_text(ratio: float | None) -> str:
-    """`×2.7`: two significant digits."""
-    return "" if ratio is None else f"×{ratio:.2g}" if ratio < 100 else f"×{ratio:.0f}"  # the sign is meant
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not there, with the nearest one that is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names[:20]) or 'none'}."
-    return UsageError("NAME-UNKNOWN", f"There is no {kind} {name!r}.", next_step=hint, name=name)
 
 
 # -- waiting for jobs ----------------------------------------------------------------------------

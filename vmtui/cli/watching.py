@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from vmtui.cli.output import Output
-from vmtui.cli.shared import size
+from vmtui.overview.words import size
 
 
 class TerminalWatch:

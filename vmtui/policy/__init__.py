@@ -1,5 +1,5 @@
-"""Rules as pure functions: no I/O, the clock is an argument."""
+"""Policy: pure functions that say where a VM stands. The clock is an argument."""
 
-from vmtui.policy.protection import assign, protection
+from vmtui.policy.protection import DUE_RATIO, Assignment, assign, protection
 
-__all__ = ["assign", "protection"]
+__all__ = ["DUE_RATIO", "Assignment", "assign", "protection"]

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from vmtui.cli.shared import Cli, unknown
 from vmtui.model.errors import UnreachableError, UsageError, VmtuiError
 from vmtui.model.settings import Settings
 from vmtui.model.vm import Vm
+from vmtui.overview.words import unknown
 
 if TYPE_CHECKING:
     from vmtui.hosts import HostSession
@@ -98,7 +98,7 @@ def inventory(settings: Settings) -> Inventory:
     return Inventory(tuple(vms), {answer.host: answer.error for answer in answers if answer.error is not None})
 
 
-def find_vms(cli: Cli, names: Sequence[str]) -> list[Vm]:
+def find_vms(settings: Settings, names: Sequence[str]) -> list[Vm]:
     """VMs by `name` or `host/name`.
 
     Raises:
@@ -107,12 +107,12 @@ def find_vms(cli: Cli, names: Sequence[str]) -> list[Vm]:
     """
     hosts = {name.partition("/")[0] for name in names if "/" in name}
     for host in hosts:
-        if host not in cli.settings.hosts:
-            raise unknown("host", host, cli.settings.hosts)
-    wanted = list(cli.settings.hosts) if any("/" not in name for name in names) else sorted(hosts)
+        if host not in settings.hosts:
+            raise unknown("host", host, settings.hosts)
+    wanted = list(settings.hosts) if any("/" not in name for name in names) else sorted(hosts)
     from vmtui.hosts.inventory import list_vms
 
-    answers = {answer.host: answer for answer in ask_all(cli.settings, wanted, list_vms)}
+    answers = {answer.host: answer for answer in ask_all(settings, wanted, list_vms)}
     return [_find(name, answers) for name in names]
 
 

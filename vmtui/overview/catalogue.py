@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vmtui.cli.shared import unknown
 from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.ids import PointId, VmId, id_instant
-from vmtui.model.point import EventKind, PointStatus
+from vmtui.model.point import PointStatus
+from vmtui.overview.points import who_is
+from vmtui.overview.words import unknown
 
 if TYPE_CHECKING:
     from vmtui.repository import PointName, Repository
@@ -72,14 +73,9 @@ def _who(repository: Repository, names: Sequence[PointName]) -> tuple[str, str]:
             continue
         return point.host, point.vm_name
     for name in reversed(names):
-        try:
-            events = repository.points.history(name)
-        except DamageError:
-            continue
-        for event in events:
-            if event.kind is EventKind.COMMITTED and "/" in event.detail:
-                host, _, vm = event.detail.partition("/")
-                return host, vm
+        host, slash, vm = who_is(repository, name).partition("/")
+        if slash:
+            return host, vm
     return "?", str(names[-1].vm)
 
 
