@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.client import Client
 from tests.support.site import Site
 from tests.support.vms import Spec, TestVm
 from vmtui.lab import LabInfo, down, up
+
+# A busy machine is no reason to fail, and a run leaves nothing behind in the tree.
+settings.register_profile("vmtui", deadline=None, database=None)
+settings.load_profile("vmtui")
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,7 @@ def _fewer_incremental(disks: Sequence[DiskPlan], cause: str) -> tuple[DiskPlan,
 def _begin(context: BackupContext, domain: Domain, plan: BackupPlan) -> Begun:
     session = domain.session
     _check_places(session, plan, context.repository.id)
+    context.notes(plan.run).note("placed")
     guardpost = sentry.Post(
         plan.request.vm, plan.socket, scratch_mark(plan, context.repository.id), session.host.scratch_reserve_bytes
     )
@@ -198,6 +199,7 @@ def _frozen(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
     if why:
         yield _Quiet(Consistency.CRASH, why)
         return
+    guarded = time.monotonic()
     try:
         guard = Guard(domain.session, plan.request.vm, Duty.THAW, silence_s=_GUARD_S, patience_s=_GUARD_PATIENCE_S)
     except FailedError as error:
@@ -215,9 +217,14 @@ def _frozen(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
         try:
             yield quiet
         finally:
+            late = time.monotonic() - guarded >= _GUARD_S
             problem = quiesce.thaw(domain)
             quiet.held_ms = round((time.monotonic() - started) * 1000)
-        if problem and result.count:
+        if late and result.count:
+            quiet.consistency = Consistency.CRASH
+            quiet.reason = f"the view took longer than {_GUARD_S} s, when the guard on the host thaws the guest"
+            context.watch.note(quiet.reason)
+        elif problem and result.count:
             quiet.consistency, quiet.reason = Consistency.CRASH, f"thawing reported: {problem}"
             context.watch.note(f"the guest agent reported at the thaw: {problem}")
 
@@ -466,10 +473,12 @@ def _remove_bitmaps(domain: Domain, plan: BackupPlan) -> None:
 
 
 def _sweep(context: BackupContext, plan: BackupPlan) -> None:
-    """Remove what libvirt does not remove by itself."""
+    """Remove what libvirt does not remove by itself; before `_check_places` has passed, what is there is not ours."""
     session = context.session
     mark = scratch_mark(plan, context.repository.id)
     sentry.sweep(session, mark)
+    if not context.notes(plan.run).noted("placed"):
+        return
     for disk in plan.disks:
         session.files.remove(scratch_file(plan, context.repository.id, disk.target))
     if plan.socket:

@@ -25,6 +25,8 @@ class LeafJournal:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self.done: dict[int, bytes] = _load(path) if path is not None else {}
+        self._whole = len(self.done) * _RECORD.size
+        """Length of the file's part that can be believed [bytes]."""
         self._new: list[tuple[int, bytes]] = []
 
     def add(self, leaf: int, node: bytes) -> None:
@@ -40,14 +42,17 @@ class LeafJournal:
         data = b"".join(_record(leaf, node) for leaf, node in self._new)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
+            file.truncate(self._whole)  # a torn record would hide all that come after it
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        self._whole += len(data)
         self._new = []
 
     def forget(self) -> None:
         """Start over: the frozen view is another one, or is read differently."""
         self.done.clear()
+        self._whole = 0
         self._new = []
         if self._path is not None:
             self._path.unlink(missing_ok=True)

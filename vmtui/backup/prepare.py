@@ -48,7 +48,7 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
     clear_leftovers(context, domain, parent)
     facts = domain.facts()
     mode = effective_mode(request, facts)
-    parent = _with_checkpoint(domain, facts, parent)
+    parent = with_checkpoint(domain, facts, parent)
     disks, left_out, warnings = plan_disks(facts, parent, mode, full=request.full)
     check_worth(facts, disks, left_out)
     context.watch.phase("preflight")
@@ -105,8 +105,8 @@ def find_parent(repository: Repository, vm: VmId) -> Parent:
     )
 
 
-def _with_checkpoint(domain: Domain, facts: VmFacts, parent: Parent) -> Parent:
-    """Find out whether the parent point's checkpoint can be built on."""
+def with_checkpoint(domain: Domain, facts: VmFacts, parent: Parent) -> Parent:
+    """Find out whether the parent point's checkpoint can be built on; libvirt may be given its metadata back."""
     if parent.point is None or parent.point.checkpoint is None:
         return parent
     name = parent.point.checkpoint.name

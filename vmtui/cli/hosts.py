@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,23 +99,28 @@ def _host_row(host: Host, answer: Answer) -> dict[str, Any]:
 @pass_cli
 def vms(cli: Cli, check: bool) -> int:
     """Show all VMs with the age of their newest good point against their RPO; worst first."""
-    found = inventory(cli.settings)
-    known, why_unknown = _known(cli)
-    away = {host: error.cause for host, error in found.away.items()}
-    rows = vm_rows(cli.settings, found.vms, away, known, now(), why_unknown)
+    rows, away, why_unknown = seen_vms(cli)
     if cli.output.as_json:
         cli.output.document([_row_json(row) for row in rows])
     else:
         _print_vms(cli, rows)
-    for host, error in found.away.items():
+    for host, error in away.items():
         cli.output.say(f"{host}: {error.cause} {error.next_step} [{error.id}]")
     if why_unknown:
         cli.output.say(f"The age of points is not known: {why_unknown}")
     if check and any(row.stand.status in (Status.NEVER, Status.BREACHED) for row in rows):
         return ExitCode.BREACHED
-    if cli.settings.hosts and len(found.away) == len(cli.settings.hosts):
+    if cli.settings.hosts and len(away) == len(cli.settings.hosts):
         return ExitCode.UNREACHABLE
     return ExitCode.DONE
+
+
+def seen_vms(cli: Cli) -> tuple[list[VmRow], Mapping[str, VmtuiError], str]:
+    """All VMs, worst first; the errors of hosts that are away; why ages are not known."""
+    found = inventory(cli.settings)
+    known, why_unknown = _known(cli)
+    away = {host: error.cause for host, error in found.away.items()}
+    return vm_rows(cli.settings, found.vms, away, known, now(), why_unknown), found.away, why_unknown
 
 
 def _known(cli: Cli) -> tuple[dict[VmId, KnownVm], str]:
@@ -173,7 +179,25 @@ def _print_vms(cli: Cli, rows: list[VmRow]) -> None:
 
 @click.group()
 def host() -> None:
-    """Accept a host's SSH key."""
+    """Add a host, accept its SSH key."""
+
+
+@host.command("add")
+@click.argument("name")
+@click.argument("place", metavar="[USER@]ADDRESS[:PORT]")
+@pass_cli
+def add(cli: Cli, name: str, place: str) -> int:
+    """Add a host to the configuration file; everything else in it stays as it is."""
+    from vmtui.config.edit import add_host, host_values
+
+    if cli.settings.read_only:
+        raise RefusedError("READ-ONLY", "Adding a host was refused: vmtui runs in read-only mode.")
+    add_host(cli.path, name, host_values(place))
+    if cli.output.as_json:
+        cli.output.document({"host": name, "config": str(cli.path)})
+    else:
+        cli.output.text(printable(f"{name} was added to {cli.path}; next: vmtui host trust {name}"))
+    return ExitCode.DONE
 
 
 @host.command()

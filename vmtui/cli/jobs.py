@@ -48,7 +48,7 @@ def _cells(record: JobRecord) -> tuple[str, ...]:
 
 @click.group()
 def job() -> None:
-    """Show, watch or cancel one job."""
+    """Show, watch, cancel or repeat one job."""
 
 
 @job.command("show")
@@ -107,6 +107,19 @@ def cancel(cli: Cli, id_: str) -> int:
         cli.output.text(f"job {record.id} had ended already: {record.state}")
     else:
         cli.output.text(f"job {record.id} was asked to stop; watch it with: vmtui job watch {record.id}")
+    return ExitCode.DONE
+
+
+@job.command("again")
+@click.argument("id_", metavar="ID")
+@pass_cli
+def again(cli: Cli, id_: str) -> int:
+    """Put a new job with the same arguments into the queue."""
+    new = cli.jobs.again(cli.jobs.get(id_).id)
+    if cli.output.as_json:
+        cli.output.document({"job": new})
+    else:
+        cli.output.text(f"job {new}; watch it with: vmtui job watch {new}")
     return ExitCode.DONE
 
 

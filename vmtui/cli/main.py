@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from vmtui import __version__, config
-from vmtui.cli import backup, explain, hosts, jobs, lab, points, repo, restore
+from vmtui.cli import backup, explain, hosts, jobs, lab, points, repo, restore, screens
 from vmtui.cli.output import Output
 from vmtui.cli.shared import Cli
 from vmtui.model.errors import ExitCode, FailedError, VmtuiError
@@ -29,22 +29,45 @@ unreachable; 5 refused; 6 cancelled; 7 a VM is breached or was never backed up (
 """
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    epilog=_EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="vmtui")
 @click.option("--config", "path", type=click.Path(path_type=Path), default=None, help="Configuration file.")
 @click.option("--read-only", is_flag=True, help="Refuse everything that changes something.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for programs.")
 @click.option("--quiet", is_flag=True, help="No narration on stderr.")
+@click.option("--ascii", "ascii_only", is_flag=True, help="Screens: draw with ASCII alone.")
+@click.option("--slow", is_flag=True, help="Screens: for slow links, once a second.")
+@click.option("--no-mouse", is_flag=True, help="Screens: leave the mouse to the terminal.")
 @click.pass_context
-def vmtui(context: click.Context, path: Path | None, read_only: bool, as_json: bool, quiet: bool) -> None:
+def vmtui(
+    context: click.Context,
+    path: Path | None,
+    read_only: bool,
+    as_json: bool,
+    quiet: bool,
+    ascii_only: bool,
+    slow: bool,
+    no_mouse: bool,
+) -> None:
     """Back up and restore libvirt/KVM virtual machines, over SSH alone.
 
-    The options below may stand anywhere in the command line.
+    Without a command it opens the screens. The first four options may stand anywhere in the command line.
     """
     context.obj = Cli(Output(as_json=as_json, quiet=quiet), path or config.default_path(), read_only)
+    if context.invoked_subcommand is None:
+        from vmtui.tui.start import open_screens
+
+        farewell = open_screens(context.obj.settings, ascii_only=ascii_only, slow=slow, mouse=not no_mouse)
+        if farewell:
+            context.obj.output.text(farewell)
 
 
 for _command in (
+    screens.pulse,
     hosts.hosts,
     hosts.vms,
     hosts.host,
@@ -59,6 +82,8 @@ for _command in (
     jobs.job,
     jobs.worker,
     repo.repo,
+    screens.log,
+    screens.calls,
     explain.explain,
     lab.lab,
 ):

@@ -60,12 +60,18 @@ def _point_cells(view: PointView) -> tuple[str, ...]:
 
 @click.command()
 @click.argument("point")
+@click.option("--xml", "definition", is_flag=True, help="The VM's definition in it; passwords are hidden.")
 @pass_cli
-def show(cli: Cli, point: str) -> int:
+def show(cli: Cli, point: str, definition: bool) -> int:
     """Show all that a point holds, and what it does not."""
     from vmtui.overview.catalogue import find_point
+    from vmtui.overview.definition import shown_definition
 
     name = find_point(cli.repository, point)
+    if definition:
+        text = shown_definition(cli.settings, name.vm, name.id)
+        cli.output.document({"xml": text}) if cli.output.as_json else cli.output.text(text)
+        return ExitCode.DONE
     data = point_json(view_of(cli.repository.points.load(name), cli.repository.points.status(name)))
     if cli.output.as_json:
         cli.output.document(data)

@@ -12,6 +12,8 @@ from vmtui.model.errors import UsageError
 T = TypeVar("T")
 
 _DURATION_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LIMIT = 1 << 53
+"""No duration is longer [s]; a float holds every whole number below."""
 _SIZE = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -33,8 +35,8 @@ def duration_s(text: str) -> int:
     if not re.fullmatch(r"(\d+[smhdw])+", text):
         raise ValueError("a duration like '4h', '90m' or '1d12h' is needed")
     total = sum(int(number) * _DURATION_S[unit] for number, unit in re.findall(r"(\d+)([smhdw])", text))
-    if total == 0:
-        raise ValueError("a duration above zero is needed")
+    if not 0 < total < _LIMIT:
+        raise ValueError("a duration above zero, and shorter than the world is old, is needed")
     return total
 
 
@@ -81,14 +83,19 @@ class Table:
         """The key's value; without a default it must be given."""
         if not self.has(key):
             if default is None:
-                raise self.error(key, "is missing")
+                raise self.error(key, "is missing" + self._misspelt(key))
             return default
         value = self._data[key]
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < _LIMIT:
             value = float(value)
         if type(value) is not kind:
             raise self.error(key, f"{kind.__name__} is needed, not {type(value).__name__}")
         return value
+
+    def _misspelt(self, key: str) -> str:
+        """A key of the file that may be meant."""
+        near = difflib.get_close_matches(key, self._data, n=1)
+        return f"; is {near[0]!r} meant?" if near else ""
 
     def optional(self, key: str, kind: type[T]) -> T | None:
         """The key's value, or None when it is not given."""

@@ -84,7 +84,7 @@ def _folder(top: Table, key: str, default: Path) -> Path:
     text = top.optional(key, str)
     if text is None:
         return default
-    folder = Path(text).expanduser()
+    folder = _expanded(top, key, text)
     return folder if folder.is_absolute() else Path(top.file).absolute().parent / folder
 
 
@@ -141,7 +141,14 @@ def _default(name: str) -> Any:
 
 def _path_text(table: Table, key: str) -> str | None:
     value = table.optional(key, str)
-    return str(Path(value).expanduser()) if value else None
+    return str(_expanded(table, key, value)) if value else None
+
+
+def _expanded(table: Table, key: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise table.error(key, f"{value!r}: there is no such home folder") from error
 
 
 def _check_host(table: Table, host: Host) -> None:
@@ -187,7 +194,7 @@ def _tier(name: str, table: Table) -> Tier:
 
 def _mode(text: str) -> Mode:
     if text not in list(Mode):
-        raise ValueError(nearest(text, list(Mode)))
+        raise ValueError(nearest(text, [mode.value for mode in Mode]))
     return Mode(text)
 
 

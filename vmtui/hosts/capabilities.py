@@ -79,8 +79,13 @@ def networks(session: HostSession) -> list[Network]:
     return sorted(session.with_libvirt("list the networks", read), key=lambda network: network.name)
 
 
-def domain_capabilities(session: HostSession, domain: Element) -> Element | str:
+def domain_capabilities(session: HostSession, domain: Element, *, any_machine: bool = False) -> Element | str:
     """What the host offers to a domain of this emulator, architecture, machine and kind.
+
+    Args:
+        session: The host.
+        domain: A definition.
+        any_machine: Ask about the host's default machine instead of the definition's.
 
     Returns:
         The <domainCapabilities> element, or libvirt's reason why there is none.
@@ -88,7 +93,7 @@ def domain_capabilities(session: HostSession, domain: Element) -> Element | str:
     kind = domain.get("type", "qemu")
     type_element = domain.find("./os/type")
     arch = type_element.get("arch") if type_element is not None else None
-    machine = type_element.get("machine") if type_element is not None else None
+    machine = type_element.get("machine") if type_element is not None and not any_machine else None
 
     def read(connection: libvirt.virConnect) -> str | libvirt.libvirtError:
         try:

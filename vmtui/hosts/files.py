@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import paramiko
 
+from vmtui.calls import recorded
 from vmtui.hosts.channels import HostTransport
 from vmtui.model.errors import FailedError, UnreachableError
 
@@ -137,7 +138,7 @@ class Files:
 
     @contextmanager
     def _calling(self, doing: str, path: str) -> Iterator[paramiko.SFTPClient]:
-        with self._lock:
+        with self._lock, recorded(self._host, "file", f"{doing} {path}"):
             try:
                 yield self._open()
             except (paramiko.SSHException, EOFError, TimeoutError) as error:

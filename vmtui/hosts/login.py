@@ -170,6 +170,8 @@ def _negotiate(host: Host, address: Address, sock: Any, key_kinds: list[str]) ->
         if key_kinds:
             _prefer_keys(transport, key_kinds)
         transport.start_client(timeout=host.deadline_s)
+        if not transport.initial_kex_done:  # it returns without a word when its time is over
+            raise TimeoutError(f"nothing within {host.deadline_s:g} s")
     except (paramiko.SSHException, EOFError, OSError) as error:
         sock.close()
         raise _unreachable(host, f"{address.host} port {address.port} does not speak SSH: {error}") from error

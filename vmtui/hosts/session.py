@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import libvirt
 import paramiko
 
+from vmtui.calls import recorded
 from vmtui.hosts.channels import ChannelStream
 from vmtui.hosts.files import Files
 from vmtui.hosts.forward import Forward
@@ -119,7 +120,8 @@ class HostSession:
             with translated(self.host.name, connection, doing):
                 return function(connection)
 
-        return self._lane.call(call, self.host.deadline_s if deadline_s is None else deadline_s)
+        with recorded(self.host.name, "libvirt", doing):
+            return self._lane.call(call, self.host.deadline_s if deadline_s is None else deadline_s)
 
     def reconnect_libvirt(self) -> None:
         """Forget the libvirt connection, so that the next call makes a new one on the same login."""
@@ -188,7 +190,10 @@ class HostSession:
             UnreachableError: The login ended, or the command overran its deadline.
         """
         deadline = self.host.deadline_s if deadline_s is None else deadline_s
-        return run(self._login.transport, self.host.name, argv, deadline_s=deadline, stdin=stdin)
+        with recorded(self.host.name, "command", shlex.join(argv)) as result:
+            completed = run(self._login.transport, self.host.name, argv, deadline_s=deadline, stdin=stdin)
+            result.append(f"exit {completed.status}")
+            return completed
 
     def lifeline(self, script: str, arguments: Sequence[str]) -> LifeLine:
         """Start a process on the host that ends when we do."""
@@ -217,7 +222,8 @@ class HostSession:
         Raises:
             UnreachableError: Nobody listens there, or sshd allows no way.
         """
-        return ChannelStream(self._open_unix(path), NBD_SILENCE_S)
+        with recorded(self.host.name, "socket", path):
+            return ChannelStream(self._open_unix(path), NBD_SILENCE_S)
 
     def _open_unix(self, path: str) -> paramiko.Channel:
         if self._way is None:
@@ -248,7 +254,7 @@ class HostSession:
             raise UnreachableError(
                 "HOST-UNREACHABLE", f"{self.host.name}: the login ended: {refused}.", host=self.host.name
             ) from refused
-        if refused.code != _PROHIBITED:
+        if refused.code != _PROHIBITED and not self._is_listened_at(path):
             return "streamlocal"  # allowed, but nobody listens: the caller meets that again
         for way in _WAYS:
             if self.run(["sh", "-c", f"command -v {way}"]).status == 0:
@@ -259,6 +265,19 @@ class HostSession:
             host=self.host.name,
         )
 
+    def _is_listened_at(self, path: str) -> bool:
+        """Whether somebody on the host listens at a unix socket that this account may use.
+
+        OpenSSH answers "connect failed" both to a socket without a listener and to a forbidden forwarding.
+        """
+        if self.run(["test", "-w", path]).status != 0:
+            return False
+        rows = [line.split(maxsplit=7) for line in self.run(["cat", "/proc/net/unix"]).output.splitlines()[1:]]
+        return any(len(row) == 8 and row[7] == path and int(row[3], 16) & _ACCEPTS for row in rows)
+
+
+_ACCEPTS = 1 << 16
+"""__SO_ACCEPTCON in the flags of /proc/net/unix: the socket listens."""
 
 _PROHIBITED = 1
 """SSH_OPEN_ADMINISTRATIVELY_PROHIBITED of RFC 4254, section 5.1."""

@@ -34,6 +34,9 @@ class Pool:
     kind: str
     active: bool
     path: str
+    size: int = 0
+    """As libvirt saw it last [bytes]."""
+    free: int = 0
 
     @property
     def usable(self) -> bool:
@@ -49,7 +52,9 @@ def pools(session: HostSession) -> list[Pool]:
         for pool in connection.listAllStoragePools(0):
             root = domain_xml.parse(pool.XMLDesc(0))
             path = domain_xml.text_of(root, "./target/path")
-            result.append(Pool(pool.name(), root.get("type", ""), bool(pool.isActive()), path))
+            active = bool(pool.isActive())
+            _, size, _, free = pool.info() if active else (0, 0, 0, 0)
+            result.append(Pool(pool.name(), root.get("type", ""), active, path, size, free))
         return result
 
     return sorted(session.with_libvirt("list the storage pools", read), key=lambda pool: pool.name)

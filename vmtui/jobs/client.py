@@ -35,6 +35,7 @@ class JobClient:
     def __init__(self, settings: Settings, *, read_only: bool = False) -> None:
         self._settings = replace(settings, read_only=settings.read_only or read_only)
         self._dbos: Any = None
+        self._ended: dict[str, JobRecord] = {}
 
     # -- asking for work -------------------------------------------------------------------------
 
@@ -80,6 +81,17 @@ class JobClient:
             worker.ensure(self._settings)
         return self.get(job)
 
+    def again(self, job: JobId) -> JobId:
+        """Put a new job with the same arguments into the queue.
+
+        Raises:
+            UsageError: There is no such job.
+            RefusedError: Read-only mode.
+        """
+        (row,) = self._client().list_workflows(workflow_ids=[self.get(job).id])
+        spec = _spec(row)
+        return self.enqueue(spec.kind, spec.host, spec.vm, dict(spec.request))
+
     # -- looking ---------------------------------------------------------------------------------
 
     def list(self, limit: int = 200) -> list[JobRecord]:
@@ -87,7 +99,7 @@ class JobClient:
         if not self._exists():
             return []
         rows = self._client().list_workflows(limit=limit, sort_desc=True, application_name=None)
-        records = [self._record(row) for row in rows if row.name in list(JobKind)]
+        records = [self._remembered(row) for row in rows if row.name in list(JobKind)]
         return sorted(records, key=lambda record: record.id, reverse=True)
 
     def get(self, job: str) -> JobRecord:
@@ -146,10 +158,23 @@ class JobClient:
         if configured is not None and configured.read_only:
             raise RefusedError("READ-ONLY", f"A {kind} was refused: the host {host} is set to read-only.")
 
+    def _remembered(self, row: Any) -> JobRecord:
+        """A job that has ended does not change any more; it is read once."""
+        record = self._ended.get(row.workflow_id)
+        if record is None:
+            record = self._record(row)
+            if record.state.final:
+                self._ended[row.workflow_id] = record
+        return record
+
     def _record(self, row: Any) -> JobRecord:
-        spec = from_plain(JobSpec, dict(row.input["args"][0]))
+        spec = _spec(row)
         event: Mapping[str, Any] = self._client().get_event(row.workflow_id, _EVENT, timeout_seconds=0) or {}
         return record_of(row, spec, event)
+
+
+def _spec(row: Any) -> JobSpec:
+    return from_plain(JobSpec, dict(row.input["args"][0]))
 
 
 def record_of(row: Any, spec: JobSpec, event: Mapping[str, Any]) -> JobRecord:

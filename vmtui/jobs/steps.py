@@ -66,8 +66,8 @@ def perform(
         refuse_read_only(settings, spec)
         logins = Logins(settings)
         with world.slot(settings, spec):
-            if cancellable and is_cancelled(workflow):
-                raise CancelledError("CANCELLED", "It was stopped on request.")
+            if cancellable:
+                refuse_cancelled()
             value = to_plain(body(Work(world, spec, logins, settings, board)))
         return {"value": value}
     except VmtuiError as error:
@@ -82,6 +82,16 @@ def perform(
         if logins is not None:
             logins.close()
         board.close()
+
+
+def refuse_cancelled() -> None:
+    """Return if nobody asked for the job of this step to stop.
+
+    Raises:
+        CancelledError: Somebody did.
+    """
+    if is_cancelled(str(DBOS.workflow_id)):
+        raise CancelledError("CANCELLED", "It was stopped on request.")
 
 
 def is_cancelled(workflow: str) -> bool:

@@ -15,6 +15,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
+from vmtui import calls
 from vmtui.model.errors import UnreachableError, UsageError
 from vmtui.model.settings import Settings
 
@@ -23,6 +24,7 @@ _PID = "worker.pid"
 _LOG = "worker.log"
 _READY_S = 30.0
 _POLL_S = 0.05
+_LOCK_TRIES = 20
 _CONCURRENCY = 4
 """Jobs that one worker runs at once, over all hosts."""
 _QUEUE_POLL_S = 0.25
@@ -95,6 +97,7 @@ def serve(settings: Settings, *, idle_exit: bool) -> None:
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _take_lock(settings.state / _LOCK)
     _log_to(settings.state / _LOG)
+    calls.write_to(settings.state / calls.FILE)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -114,15 +117,19 @@ def serve(settings: Settings, *, idle_exit: bool) -> None:
 
 
 def _take_lock(path: Path) -> IO[bytes]:
+    """Hold the lock; somebody who only looks whether a worker is alive holds it for an instant."""
     file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise UsageError(
-            "WORKER-DEAD", f"Another worker already serves {path.parent}.", next_step="Nothing: jobs are served."
-        ) from error
-    return file
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        else:
+            return file
+    file.close()
+    raise UsageError(
+        "WORKER-DEAD", f"Another worker already serves {path.parent}.", next_step="Nothing: jobs are served."
+    )
 
 
 def _log_to(path: Path) -> None:

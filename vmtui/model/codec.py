@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_EXACT = 1 << 53
+"""Whole numbers up to here are the same as floats."""
+
 
 def to_plain(value: Any) -> Any:
     """Turn dataclasses, enums, instants, tuples and mappings into JSON-able data."""
@@ -61,7 +64,10 @@ def parse_instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is outside of the calendar") from error
 
 
 @functools.cache
@@ -104,13 +110,16 @@ def _build_plain(kind: Any, data: Any, where: str) -> Any:
     if kind is datetime:
         if not isinstance(data, str):
             raise ValueError(f"{where}: an instant is needed")
-        return parse_instant(data)
+        try:
+            return parse_instant(data)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return kind(data)
         except ValueError:
             raise ValueError(f"{where}: {data!r} is not one of {[item.value for item in kind]}") from None
-    if kind is float and type(data) is int:
+    if kind is float and type(data) is int and abs(data) <= _EXACT:
         return float(data)
     if type(data) is not kind:
         raise ValueError(f"{where}: {getattr(kind, '__name__', kind)} is needed, not {type(data).__name__}")

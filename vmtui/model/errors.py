@@ -57,6 +57,7 @@ _ROWS = (
         "A name has characters that it must not have.",
         "Choose a name of letters, digits, '.', '_', '-' and '+'.",
     ),
+    ("NO-TERMINAL", "The screens were opened where there is no terminal.", "Use the commands: vmtui pulse, vmtui vms."),
     ("REPO-NOT-INITIALISED", "The place is there, but it holds no repository.", "Run: vmtui repo init"),
     ("REPO-FORMAT-NEWER", "The repository was made by a newer vmtui.", "Update vmtui on this machine."),
     ("REPO-URL-BAD", "The repository's address cannot be used.", "Write it as file:///absolute/folder."),
@@ -130,6 +131,11 @@ _ROWS = (
         "PREFLIGHT",
         "Not everything that the restore needs is there; nothing was written.",
         "Mend each failed check, or map it: --map-pool, --map-network, --as, --to.",
+    ),
+    (
+        "PLAN-CHANGED",
+        "Between the operator's yes and the job's start, what the plan was made from has changed.",
+        "Make the plan again, read it, and agree to it again.",
     ),
     ("TARGET-EXISTS", "Something of that name is already there.", "Choose another name."),
     (

@@ -42,6 +42,7 @@ class Host:
 class HostState(StrEnum):
     """What we know of a host right now."""
 
+    CONNECTING = "connecting"
     CONNECTED = "connected"
     UNREACHABLE = "unreachable"
     KEY_UNKNOWN = "key unknown"

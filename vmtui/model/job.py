@@ -18,11 +18,12 @@ class JobKind(StrEnum):
     RESTORE = "restore"
     REVERT = "revert"
     VERIFY = "verify"
+    EXPORT = "export"
 
     @property
     def changes(self) -> bool:
         """Whether it changes a host or adds points; read-only mode refuses those."""
-        return self is not JobKind.VERIFY
+        return self not in (JobKind.VERIFY, JobKind.EXPORT)
 
 
 class JobState(StrEnum):

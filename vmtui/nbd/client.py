@@ -6,6 +6,7 @@ against what was asked, so a broken or hostile server ends in an error, never in
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ _STATUS_SPAN = (4 << 30) - (1 << 20)
 """Bytes that one block status request covers; lengths are 32 bits on the wire."""
 
 _DEFAULT_DEPTH = 8
+_MAX_ERRORS = 1024
+"""Error chunks that are taken for one request."""
 
 
 class NbdLostError(UnreachableError):
@@ -44,9 +47,12 @@ class _Pending:
     offset: int
     length: int
     buffer: bytearray | None = None
-    received: int = 0
+    received: list[tuple[int, int]] = field(default_factory=list)
+    """(start, end) of each part of the buffer that arrived."""
     status: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     error: int = 0
+    errors: int = 0
+    """Error chunks so far."""
     message: str = ""
 
 
@@ -114,8 +120,10 @@ class NbdClient:
             if not self._pending:
                 return
             done = self._next_done()
-            if done.received != done.length or done.buffer is None:
-                raise self._broken(f"a read of {done.length} bytes brought {done.received}")
+            if done.buffer is None or not _covers(done.received, done.length):
+                raise self._broken(
+                    f"a read of {done.length} bytes at {done.offset} left some out or brought them twice"
+                )
             yield done.offset, done.buffer
 
     def extents(self, contexts: Sequence[str], start: int = 0, end: int | None = None) -> Iterator[Extent]:
@@ -301,6 +309,8 @@ class NbdClient:
                 pending = self._known(handle)
                 self._chunk(pending, kind, length)
                 finished = bool(flags & wire.CHUNK_DONE)
+                if kind == Chunk.NONE and not finished:
+                    raise self._broken("an empty chunk that is not the last")
             elif magic == wire.SIMPLE_REPLY_MAGIC:
                 pending, handle = self._simple()
                 finished = True
@@ -344,19 +354,20 @@ class NbdClient:
         (offset,) = wire.OFFSET.unpack(self._take(wire.OFFSET.size))
         start = self._within(pending, offset, length)
         self._take_into(memoryview(pending.buffer)[start : start + length])
-        pending.received += length
 
     def _hole_chunk(self, pending: _Pending, length: int) -> None:
         if length != wire.HOLE_CHUNK.size or pending.buffer is None:
             raise self._broken("a malformed hole chunk")
         offset, size = wire.HOLE_CHUNK.unpack(self._take(length))
         self._within(pending, offset, size)  # the buffer is made of zeroes
-        pending.received += size
 
     def _within(self, pending: _Pending, offset: int, length: int) -> int:
         start = offset - pending.offset
         if start < 0 or length <= 0 or start + length > pending.length:
             raise self._broken("a chunk outside of what was asked")
+        pending.received.append((start, start + length))
+        if len(pending.received) > pending.length:
+            raise self._broken("more chunks than bytes that were asked for")
         return start
 
     def _status_chunk(self, pending: _Pending, length: int) -> None:
@@ -366,13 +377,19 @@ class NbdClient:
         if size % wire.DESCRIPTOR.size or size > wire.MAX_DESCRIPTORS:
             raise self._broken("a malformed block status")
         (context,) = wire.CONTEXT_ID.unpack(self._take(wire.CONTEXT_ID.size))
+        if context in pending.status or context not in self.contexts.values():
+            raise self._broken("a block status that was not asked for")
         pending.status[context] = list(wire.DESCRIPTOR.iter_unpack(self._take(size)))
 
     def _error_chunk(self, pending: _Pending, length: int) -> None:
         if not wire.ERROR_CHUNK.size <= length <= wire.MAX_OPTION_REPLY:
             raise self._broken("a malformed error")
         payload = self._take(length)
-        pending.error, size = wire.ERROR_CHUNK.unpack_from(payload)
+        error, size = wire.ERROR_CHUNK.unpack_from(payload)
+        if not error or pending.errors >= _MAX_ERRORS:
+            raise self._broken("a malformed error")
+        pending.error = error
+        pending.errors += 1
         text = payload[wire.ERROR_CHUNK.size : wire.ERROR_CHUNK.size + size]
         pending.message = text.decode("utf-8", "replace")
 
@@ -384,7 +401,8 @@ class NbdClient:
             if pending.command in (Command.WRITE, Command.WRITE_ZEROES, Command.FLUSH)
             else "DISK-UNREADABLE"
         )
-        reason = pending.message or os.strerror(pending.error)
+        known = pending.error in errno.errorcode
+        reason = pending.message or (os.strerror(pending.error) if known else f"error {pending.error}")
         raise FailedError(
             error_id,
             f"QEMU answered {reason!r} to {pending.command.name} of {pending.length} bytes at {pending.offset} of {self.export}.",
@@ -437,6 +455,16 @@ class NbdClient:
 
     def _broken(self, what: str) -> FailedError:
         return FailedError("NBD-PROTOCOL", f"NBD export {self.export}: {what}.", export=self.export)
+
+
+def _covers(parts: list[tuple[int, int]], length: int) -> bool:
+    """Whether the parts make up the whole, each byte once."""
+    position = 0
+    for start, end in sorted(parts):
+        if start != position:
+            return False
+        position = end
+    return position == length
 
 
 def _intersect(answers: Sequence[Sequence[tuple[int, int]]], limit: int) -> Iterator[tuple[int, tuple[int, ...]]]:

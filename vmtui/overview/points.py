@@ -57,6 +57,11 @@ class PointView:
         return not self.damaged
 
     @property
+    def left_out_disks(self) -> tuple[LeftOut, ...]:
+        """Disks that it does not hold; media that belong to nobody are not meant."""
+        return tuple(item for item in self.left_out if not item.reason.startswith(("cdrom", "floppy")))
+
+    @property
     def virtual_size(self) -> int:
         """Size of all its disks as the VM sees them [bytes]."""
         return sum(disk.virtual_size for disk in self.disks)

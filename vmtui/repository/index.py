@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from vmtui.model.errors import UnreachableError
 from vmtui.repository import segments
 from vmtui.repository.blocks import ID_SIZE
 from vmtui.repository.packs import PackInfo
-from vmtui.repository.store import INDEX, ObjectStore, missing
+from vmtui.repository.store import INDEX, PACKS, ObjectStore, missing
 
 _MAP_SIZE = 1 << 38
 """Address space for the file [bytes]; it grows only as needed."""
@@ -83,18 +83,29 @@ class Index:
         """
         present = {item.name for item in store.list(INDEX)}
         known = self.segment_names()
+        is_there = _presence(store)
         for name in sorted(known - present):
             self._forget(name)
         for name in sorted(present - known):
-            self.add(name, segments.read(store, name))
+            self.add(name, segments.read(store, name), is_there)
+        if known - present:
+            # Blobs of the packs that died may have other copies in packs that live.
+            for name in sorted(present & known):
+                self._find_copies(segments.read(store, name))
 
     def segment_names(self) -> set[str]:
         """Segments that the index mirrors."""
         with self._environment.begin(db=self._segments) as transaction:
             return {bytes(key).hex() for key in transaction.cursor().iternext(values=False)}
 
-    def add(self, segment: str, packs: Sequence[PackInfo]) -> None:
-        """Take in a segment. A blob that is known already keeps its place if that still exists."""
+    def add(self, segment: str, packs: Sequence[PackInfo], is_there: Callable[[PackRecord], bool]) -> None:
+        """Take in a segment. A blob that is known already keeps its place if that still exists.
+
+        Args:
+            segment: Its name.
+            packs: What it names.
+            is_there: Whether the pack that an earlier segment names for a blob is still to be relied on.
+        """
         with self._environment.begin(write=True) as transaction:
             if transaction.get(bytes.fromhex(segment), db=self._segments) is not None:
                 return
@@ -106,7 +117,7 @@ class Index:
                 for entry in sorted(pack.entries, key=lambda item: item.id):
                     value = _VALUE.pack(number, entry.offset, entry.length, entry.size, entry.kind, entry.codec)
                     if not transaction.put(entry.id, value, db=self._blobs, overwrite=False):
-                        self._replace_if_dead(transaction, entry.id, value)
+                        self._replace_if_dead(transaction, entry.id, value, is_there)
                 numbers.append(_NUMBER.pack(number))
                 number += 1
             transaction.put(bytes.fromhex(segment), b"".join(numbers), db=self._segments)
@@ -147,14 +158,31 @@ class Index:
             for start in range(0, len(numbers), _NUMBER.size):
                 transaction.delete(numbers[start : start + _NUMBER.size], db=self._packs)
 
+    def _find_copies(self, packs: Sequence[PackInfo]) -> None:
+        """Let blobs whose packs died be found in living packs that hold them as well."""
+        numbers = self._pack_numbers()
+        with self._environment.begin(write=True) as transaction:
+            for pack in packs:
+                for entry in pack.entries if pack.name in numbers else ():
+                    place = (entry.offset, entry.length, entry.size, entry.kind, entry.codec)
+                    value = _VALUE.pack(numbers[pack.name], *place)
+                    self._replace_if_dead(transaction, entry.id, value, lambda _: True)
+
+    def _pack_numbers(self) -> dict[str, int]:
+        with self._environment.begin(db=self._packs) as transaction:
+            return {_record(bytes(value)).name: _NUMBER.unpack(key)[0] for key, value in transaction.cursor()}
+
     def _next_number(self, transaction: lmdb.Transaction) -> int:
         """The next pack number. Numbers are never used twice: blobs of dead packs still carry theirs."""
         value = transaction.get(_NEXT, db=self._meta)
         return 1 if value is None else int(_NUMBER.unpack(value)[0])
 
-    def _replace_if_dead(self, transaction: lmdb.Transaction, blob: bytes, value: bytes) -> None:
+    def _replace_if_dead(
+        self, transaction: lmdb.Transaction, blob: bytes, value: bytes, is_there: Callable[[PackRecord], bool]
+    ) -> None:
         old = transaction.get(blob, db=self._blobs)
-        if old is None or transaction.get(_NUMBER.pack(_VALUE.unpack(old)[0]), db=self._packs) is None:
+        pack = None if old is None else self._pack(transaction, _VALUE.unpack(old)[0])
+        if pack is None or not is_there(pack):
             transaction.put(blob, value, db=self._blobs)
 
     def _location(self, transaction: lmdb.Transaction, value: bytes) -> Location | None:
@@ -165,6 +193,18 @@ class Index:
     def _pack(self, transaction: lmdb.Transaction, number: int) -> PackRecord | None:
         value = transaction.get(_NUMBER.pack(number), db=self._packs)
         return None if value is None else _record(bytes(value))
+
+
+def _presence(store: ObjectStore) -> Callable[[PackRecord], bool]:
+    """Whether packs are there with their full size; each is looked at once."""
+    seen: dict[str, bool] = {}
+
+    def is_there(pack: PackRecord) -> bool:
+        if pack.name not in seen:
+            seen[pack.name] = store.size(PACKS, pack.name) == pack.size
+        return seen[pack.name]
+
+    return is_there
 
 
 def _record(value: bytes) -> PackRecord:
@@ -210,7 +250,13 @@ def _open(folder: Path) -> lmdb.Environment:
 
 
 def _environment(folder: Path) -> lmdb.Environment:
-    return lmdb.open(str(folder / "blobs.lmdb"), subdir=False, map_size=_MAP_SIZE, max_dbs=4, max_readers=512)
+    file = folder / "blobs.lmdb"
+    environment = lmdb.open(str(file), subdir=False, map_size=_MAP_SIZE, max_dbs=4, max_readers=512)
+    # A file that was cut kills the process (SIGBUS) when a page past its end is looked at.
+    if file.stat().st_size < (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]:
+        environment.close()
+        raise lmdb.CorruptedError(f"{file} is cut short")
+    return environment
 
 
 def _start_over(folder: Path) -> None:

@@ -138,6 +138,8 @@ def parse_end(name: str, size: int, end: bytes) -> PackInfo:
     Raises:
         DamageError: They are not as written.
     """
+    if len(end) < _TRAILER.size:
+        raise damaged(PACKS, name, "it is cut short")
     length, count, digest, magic = _TRAILER.unpack(end[-_TRAILER.size :])
     directory = end[: -_TRAILER.size]
     if magic != END_MAGIC or length != len(directory) or count > _MAX_ENTRIES:

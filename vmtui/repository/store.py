@@ -62,6 +62,8 @@ class ObjectStore:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._changed: set[Path] = set()
+        self._place: tuple[int, int] | None = None
+        """Device and inode of the folder as first seen; an unmounted file system leaves another one behind."""
 
     # -- the place -------------------------------------------------------------------------------
 
@@ -178,21 +180,40 @@ class ObjectStore:
         """
         with self._lock:
             folders, self._changed = self._changed, set()
-        with self._translated("flush the repository"):
-            for folder in sorted(folders):
-                self._sync_folder(folder)
+        try:
+            with self._translated("flush the repository"):
+                for folder in sorted(folders):
+                    self._sync_folder(folder)
+        except (FailedError, UnreachableError):
+            with self._lock:
+                self._changed |= folders  # they still wait for a flush that succeeds
+            raise
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _store(self) -> Store:
         """This thread's own borgstore object; a shared one would let one thread through at a time."""
         store: Store | None = getattr(self._local, "store", None)
+        self._check_place()
         if store is None:
-            self.check_reachable()
             store = self._new_store()
             store.open()
             self._local.store = store
         return store
+
+    def _check_place(self) -> None:
+        """Return if the folder is the one that was there before; objects never land below an empty mount point."""
+        self.check_reachable()
+        status = self._folder.stat()
+        with self._lock:
+            self._place = self._place or (status.st_dev, status.st_ino)
+            if self._place == (status.st_dev, status.st_ino):
+                return
+        raise UnreachableError(
+            "REPO-UNREACHABLE",
+            f"Another folder is at {self._folder} now: the repository's file system went away.",
+            url=self.url,
+        )
 
     def _new_store(self) -> Store:
         return Store(backend=PosixFS(self._folder, do_fsync=True), config=_LEVELS)

@@ -177,7 +177,7 @@ class BlobWriter:
             name, data = segments.build(packs)
             self._store.put(INDEX, name, data)
             self._store.flush()
-            self._index.add(name, packs)
+            self._index.add(name, packs, self._is_healthy)
             with self._lock:
                 self._pending.clear()
         failpoint("backup.indexed")

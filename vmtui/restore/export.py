@@ -10,9 +10,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmtui.model.errors import FailedError, RefusedError, UsageError
+from vmtui.model.ids import PointId, VmId
 from vmtui.model.point import PointDisk, RestorePoint
 from vmtui.model.progress import Watch
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
@@ -24,6 +26,19 @@ from vmtui.restore.write import DiskWriter
 FORMATS = ("raw", "qcow2")
 _START_S = 10.0
 _STOP_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What was asked for."""
+
+    vm: VmId
+    point: PointId
+    disk: str
+    file: str
+    """Absolute path on the machine of the worker; must not be there."""
+    format: str
+    """raw or qcow2."""
 
 
 def find_disk(point: RestorePoint, name: str) -> PointDisk:

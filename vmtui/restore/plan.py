@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +29,8 @@ class RestoreRequest:
     pools: Mapping[str, str] = field(default_factory=dict)
     """Pool or folder of the point: pool of the target."""
     start: bool = False
+    approved: str = ""
+    """The plan that the operator agreed to, as `fingerprint` gives it; empty when nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +129,19 @@ class RestorePlan:
     def data_bytes(self) -> int:
         """Bytes that will be written."""
         return sum(disk.data_bytes for disk in self.disks) + sum(item.size for item in self.files if item.needed)
+
+    def fingerprint(self) -> str:
+        """Names what will be written, replaced and stopped, so that a plan that changed since is noticed."""
+        facts = [
+            self.request.host,
+            self.request.point,
+            self.name,
+            self.request.in_place,
+            self.replaces_vm,
+            self.stop_first,
+            self.request.start,
+            sorted(self.request.networks.items()),
+            [[disk.target, disk.path, disk.replaces, disk.data_bytes] for disk in self.disks],
+            [[item.role, item.path, item.replaces] for item in self.files],
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -98,7 +98,7 @@ def _identity(flight: Preflight) -> None:
 
 
 def _new_identity(flight: Preflight) -> None:
-    flight.name = flight.request.name or _free_name(flight)
+    flight.name = _free_name(flight) if flight.request.name is None else flight.request.name
     flight.uuid = VmId(str(uuids.uuid4()))
     flight.macs = tuple(_new_mac() for _ in flight.domain.findall("./devices/interface"))
     _check_name(flight)
@@ -121,7 +121,8 @@ def _check_name(flight: Preflight) -> None:
 def _free_name(flight: Preflight) -> str:
     """The VM's own name if it is free and fit for files, else one that tells where it comes from."""
     own = flight.point.vm_name
-    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", own).strip("-.")[: NAME_LIMIT - 10].replace("..", "-") or "vm"
+    letters = re.sub(r"[^A-Za-z0-9._+@-]+", "-", own).lstrip("._+@-").rstrip("-.")
+    safe = letters[: NAME_LIMIT - 10].replace("..", "-") or "vm"
     if safe == own and domains.find_domain(flight.session, own) is None:
         return own
     for number in range(1, 100):
@@ -203,6 +204,10 @@ def _machine(flight: Preflight) -> None:
     machine = kind.get("machine", "") if kind is not None else ""
     if isinstance(answer, str):
         flight.failed("machine", f"{flight.session.host.name} cannot run {machine or 'this machine'}: {answer}")
+        # The processor is a question of its own, and the operator wants all answers at once.
+        answer = capabilities.domain_capabilities(flight.session, flight.domain, any_machine=True)
+        if not isinstance(answer, str):
+            _cpu(flight, answer)
         return
     flight.passed("machine", f"{machine or 'default'} ({flight.domain.get('type', 'qemu')})")
     _cpu(flight, answer)

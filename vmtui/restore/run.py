@@ -89,6 +89,20 @@ def refuse(plan: RestorePlan) -> None:
         )
 
 
+def check_approved(plan: RestorePlan) -> None:
+    """Return if the plan is the one that the operator agreed to.
+
+    Raises:
+        RefusedError: Something moved since; nothing was written.
+    """
+    if plan.request.approved not in ("", plan.fingerprint()):
+        raise RefusedError(
+            "PLAN-CHANGED",
+            f"The plan for {plan.name} on {plan.request.host} is not the one that was agreed to: "
+            f"{'its VM or disks changed' if plan.request.in_place else 'the target changed'} in between.",
+        )
+
+
 def _target(flight: Preflight) -> Target:
     return Target(
         name=flight.name,
@@ -337,6 +351,7 @@ def _define(context: RestoreContext, plan: RestorePlan, domain: Domain) -> list[
         context.watch.note(detail)
     else:
         checks.append(Check("definition complete", True, "it reads back with every element"))
+    checks += [Check("fitted", True, change) for change in fitted.changes]
     if plan.request.in_place:
         point = context.point(plan.request)
         defining.set_autostart(session, plan.uuid, wanted=point.autostart)

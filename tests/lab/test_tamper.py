@@ -1,0 +1,186 @@
+"""Any byte, any object: damage is found, named, and nothing is defined from it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.site import Site
+from tests.support.vms import MIB, TestVm
+from vmtui.model.errors import ExitCode
+from vmtui.model.progress import SilentWatch
+from vmtui.repository import Repository
+from vmtui.repository.verify import verify_all
+
+SPACES = ("packs", "index", "points", "events", "config")
+
+
+def objects(repository: Path) -> dict[str, list[Path]]:
+    """All objects of a repository by their kind."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(repository.rglob("*")):
+        if path.is_file():
+            found.setdefault(path.relative_to(repository).parts[0], []).append(path)
+    return found
+
+
+def flip(place: Callable[[int], int]) -> Callable[[Path, list[Path]], None]:
+    def act(path: Path, _: list[Path]) -> None:
+        data = bytearray(path.read_bytes())
+        data[place(len(data))] ^= 0x40
+        path.write_bytes(data)
+
+    return act
+
+
+def cut(share: int) -> Callable[[Path, list[Path]], None]:
+    def act(path: Path, _: list[Path]) -> None:
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * share // 2])
+
+    return act
+
+
+def append(path: Path, _: list[Path]) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def swap(path: Path, others: list[Path]) -> None:
+    other = next(item for item in others if item != path)
+    path.write_bytes(other.read_bytes())
+
+
+ACTS: dict[str, Callable[[Path, list[Path]], None]] = {
+    "flip first": flip(lambda _: 0),
+    "flip second": flip(lambda size: min(1, size - 1)),
+    "flip at a quarter": flip(lambda size: size // 4),
+    "flip middle": flip(lambda size: size // 2),
+    "flip at three quarters": flip(lambda size: 3 * size // 4),
+    "flip last": flip(lambda size: size - 1),
+    "cut to half": cut(1),
+    "cut to nothing": cut(0),
+    "append a byte": append,
+    "delete": lambda path, _: path.unlink(),
+    "another of its kind": swap,
+}
+
+
+@pytest.fixture(scope="module")
+def written(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, str, str]]:
+    """A repository with two points of one VM and one of another; (client, first, second point)."""
+    from tests.conftest import sites
+
+    folder = tmp_path_factory.mktemp("tamper")
+    client = Client(folder / "client", lab)
+    client.init()
+    north = sites(lab)["north"]
+    one, two = TestVm(north), TestVm(north)
+    try:
+        one.start()
+        one.write(0x51, 0, 2 * MIB)
+        first = client.backup(one)["point"]
+        one.write(0x52, MIB, 2 * MIB)
+        second = client.backup(one)["point"]
+        two.start()
+        two.write(0x53, 5 * MIB, MIB)
+        client.backup(two)
+        client.stop()
+        yield client, first, second
+    finally:
+        client.stop()
+        one.remove()
+        two.remove()
+
+
+def copy_of(written: tuple[Client, str, str], folder: Path) -> Path:
+    copy = folder / "repository"
+    shutil.copytree(written[0].repository, copy)
+    return copy
+
+
+def is_reported(repository: Path, cache: Path) -> bool:
+    """Whether the whole check finds something wrong, or the repository does not open."""
+    from datetime import UTC, datetime
+
+    from vmtui.model.errors import VmtuiError
+
+    try:
+        opened = Repository(f"file://{repository}", cache)
+        opened.sync()
+        return bool(verify_all(opened, SilentWatch(), datetime.now(UTC)).damage)
+    except VmtuiError as error:
+        return error.exit_code in (ExitCode.DAMAGE, ExitCode.USAGE)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("cached", [True, False], ids=["index cached", "index fresh"])
+def test_verify_finds_every_damage(
+    written: tuple[Client, str, str], tmp_path: Path, space: str, act: str, cached: bool
+) -> None:
+    """Every object of the kind, one after the other, each damage alone."""
+    repository = copy_of(written, tmp_path)
+    cache = tmp_path / "cache"
+    assert not is_reported(repository, cache)
+    kinds = objects(repository)
+    assert kinds[space]
+    for path in kinds[space]:
+        others = [item for item in kinds[space] if item.stat().st_size != path.stat().st_size or item == path]
+        if act == "another of its kind" and len(others) < 2:
+            continue
+        before = path.read_bytes()
+        ACTS[act](path, others)
+        if not cached:
+            shutil.rmtree(cache)
+        assert is_reported(repository, cache), f"{act} of {path.relative_to(repository)} was not noticed"
+        path.write_bytes(before)
+        if not cached:
+            shutil.rmtree(cache)
+        for event in set(objects(repository).get("events", [])) - set(kinds["events"]):
+            event.unlink()  # the verdict that the check wrote down
+        assert not is_reported(repository, cache)
+        for event in set(objects(repository).get("events", [])) - set(kinds["events"]):
+            event.unlink()
+
+
+@pytest.mark.parametrize("space", ["packs", "points"])
+@pytest.mark.parametrize("act", ["flip first", "flip middle", "flip last", "cut to half", "delete"])
+def test_restore_defines_nothing_from_damage(
+    written: tuple[Client, str, str],
+    lab: Any,
+    new_client: Callable[..., Client],
+    south: Site,
+    tmp_path: Path,
+    space: str,
+    act: str,
+) -> None:
+    """Each object in turn: what needs it exits 3 and leaves nothing, what does not need it is restored."""
+    _, _, second = written
+    repository = copy_of(written, tmp_path)
+    client = new_client("damaged", of=lab, repository=f"file://{repository}")
+    kinds = objects(repository)
+    codes = []
+    for number, path in enumerate(kinds[space]):
+        before, files, domains = path.read_bytes(), set(south.images.iterdir()), south.domains()
+        ACTS[act](path, kinds[space])
+        name = f"tampered{number}"
+        result = client.run("restore", second, "--to", "south", "--as", name)
+        codes.append(result.code)
+        if result.code == 0:
+            from tests.support.client import remove_vm
+
+            remove_vm(south, name)
+        else:
+            assert result.code == ExitCode.DAMAGE, str(result)
+        assert south.domains() == domains
+        assert set(south.images.iterdir()) == files
+        assert client.run("verify", "--all").code == ExitCode.DAMAGE
+        path.write_bytes(before)
+        for event in set(objects(repository)["events"]) - set(kinds["events"]):
+            event.unlink()
+    assert ExitCode.DAMAGE in codes

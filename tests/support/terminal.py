@@ -1,0 +1,78 @@
+"""A real terminal: tmux with a server of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+
+from tests.support.client import wait_until
+
+
+class Terminal:
+    """A tmux session that runs one program.
+
+    Args:
+        argv: The program.
+        columns: Width.
+        rows: Height.
+        environment: Added to the program's.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], columns: int = 120, rows: int = 36, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._server = f"vmtui-test-{uuid.uuid4().hex[:8]}"
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TMUX", "VMTUI_", "NO_COLOR"))
+        }
+        self._tmux(
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            str(columns),
+            "-y",
+            str(rows),
+            *argv,
+            environment=clean
+            | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+            | dict(environment or {}),
+        )
+        self._tmux("set-option", "-g", "remain-on-exit", "on")
+
+    def _tmux(self, *arguments: str, environment: Mapping[str, str] | None = None, check: bool = True) -> str:
+        answer = subprocess.run(
+            ["tmux", "-L", self._server, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=dict(environment) if environment is not None else None,
+        )
+        assert not check or answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names."""
+        for key in keys:
+            self._tmux("send-keys", key)
+
+    def type(self, text: str) -> None:
+        """Type text."""
+        self._tmux("send-keys", "-l", text)
+
+    @property
+    def screen(self) -> str:
+        """What is seen."""
+        return self._tmux("capture-pane", "-p", check=False)
+
+    def wait_for(self, *texts: str, seconds: float = 60) -> str:
+        """Wait until all texts are seen; gives the screen."""
+        wait_until(lambda: all(text in self.screen for text in texts), seconds, f"{texts} on\n{self.screen}")
+        return self.screen
+
+    def close(self) -> None:
+        """Kill the terminal as a closed window does; safe to repeat."""
+        self._tmux("kill-server", check=False)

@@ -1,0 +1,1 @@
+"""Questions to the operator; No is the default answer of each."""

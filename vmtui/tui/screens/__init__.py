@@ -1,0 +1,1 @@
+"""Views, one to a number key, and the pages that open from them."""

@@ -1,0 +1,1 @@
+"""What the keys do: one registry, from which footer, help, palette, command line and docs are made."""

@@ -1,0 +1,34 @@
+"""The registry, filled."""
+
+from __future__ import annotations
+
+from vmtui.tui.verbs import backups, hosts, navigation, restores, sheets, shows, trust
+from vmtui.tui.verbs.registry import Command, Danger, Registry
+
+_VM_VIEWS = ("vms", "vm")
+_POINT_VIEWS = ("points", "vm")
+_JOB_VIEWS = ("jobs", "job")
+
+ACTIONS = (
+    Command("backup.start", ("b",), "Backup", "Back up now, in the mode of the VM's tier.", backups.start_backup, Danger.SAFE, "vmtui backup {vms}", _VM_VIEWS, backups.no_backup, footer=10),
+    Command("backup.options", ("o",), "Options", "Choose mode and full, see the plan, back up.", sheets.backup_options, Danger.STOPS, "vmtui backup {vms} --mode cold --full", _VM_VIEWS, backups.no_backup, footer=11),
+    Command("restore.open", ("r",), "Restore", "Restore: point, target, mapping, plan, confirm. Nothing is changed before the last step.", restores.open_wizard, Danger.STOPS, "vmtui restore {point}", ("vms", "vm", "points"), restores.no_restore, footer=12),
+    Command("restore.undo", ("u",), "Undo", "Undo an in-place restore: the old disks come back.", restores.undo, Danger.DESTROYS, "vmtui revert {vm}", ("jobs", "job"), restores.no_undo, footer=14),
+    Command("verify.start", ("v",), "Verify", "Read every byte of the points and compare it with its hash.", backups.start_verify, Danger.SAFE, "vmtui verify {points}", ("vms", "vm", "points", "repo"), backups.no_verify, footer=13),
+    Command("job.cancel", ("c",), "Cancel", "Ask the job to stop; it cleans up first.", backups.cancel_job, Danger.STOPS, "vmtui job cancel {job}", _JOB_VIEWS, backups.no_cancel, footer=10),
+    Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", backups.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, backups.no_again, footer=11),
+    Command("host.trust", ("t",), "Trust", "Show a host's SSH key, and accept it if it is the host's own.", trust.trust, Danger.STOPS, "vmtui host trust {host}", ("hosts",), trust.no_trust, footer=10),
+    Command("host.add", ("n",), "New host", "Add a host to the configuration.", hosts.ask_host, Danger.NONE, "vmtui host add {host} ADDRESS", ("hosts",), hosts.no_adding, footer=11),
+    Command("app.worker", ("W",), "Worker", "Start a worker, if none is alive.", backups.start_worker, Danger.NONE, "vmtui worker", _JOB_VIEWS),
+)  # fmt: skip
+
+SHOWS = (
+    Command("show.details", ("d",), "Details", "All fields of what is chosen.", shows.show_details, twin="vmtui show {point}", views=("vms", "vm", "points", "jobs", "hosts"), footer=40),
+    Command("show.xml", ("x",), "XML", "The VM's definition as it was backed up; passwords are hidden.", shows.show_definition, twin="vmtui show {point} --xml", views=_POINT_VIEWS, why_not=shows.no_point, footer=41),
+    Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", footer=50),
+    Command("show.calls", ("at",), "Calls", "Every call to a host with its duration.", shows.show_calls, twin="vmtui calls"),
+    Command("copy.menu", ("y",), "Copy", "Copy name, error, the equivalent command line, JSON.", sheets.copy_menu, footer=60),
+    Command("app.theme", (), "Theme", "Choose the colours.", sheets.choose_theme),
+)  # fmt: skip
+
+REGISTRY = Registry((*ACTIONS, *SHOWS, *navigation.COMMANDS))

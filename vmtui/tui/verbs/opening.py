@@ -1,0 +1,58 @@
+"""What enter opens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtui.model.host import HostState
+from vmtui.tui.screens.job import JobPage
+from vmtui.tui.screens.vm import VmPage
+from vmtui.tui.verbs.registry import Focus
+from vmtui.tui.verbs.shows import show_point
+
+if TYPE_CHECKING:
+    from vmtui.tui.app import VmtuiApp
+
+
+def open_chosen(app: VmtuiApp, focus: Focus) -> None:
+    """Drill into what is under the cursor."""
+    if focus.view == "pulse":
+        app.go_to("vms")
+    elif focus.view == "wizard":
+        change_line(app)
+    elif focus.points:
+        show_point(app, focus)
+    elif focus.vms:
+        app.push_screen(VmPage(focus.vms[0].uuid, focus.vms[0].host, focus.vms[0].name))
+    elif focus.jobs and focus.view != "job":
+        app.push_screen(JobPage(focus.jobs[0].id))
+    elif focus.hosts:
+        _open_host(app, focus)
+    elif focus.entries and focus.entries[0].job:
+        app.push_screen(JobPage(focus.entries[0].job))
+
+
+def change_line(app: VmtuiApp) -> None:
+    """In the wizard enter changes the line under the cursor."""
+    from vmtui.tui.wizard.screen import RestoreWizard
+
+    if isinstance(app.screen, RestoreWizard):
+        app.screen.change()
+
+
+def _open_host(app: VmtuiApp, focus: Focus) -> None:
+    from vmtui.tui.verbs.trust import trust
+
+    host = focus.hosts[0]
+    if host.state in (HostState.KEY_UNKNOWN, HostState.KEY_CHANGED):
+        trust(app, focus)
+        return
+    app.go_to("vms")
+    app.call_after_refresh(_filter_vms, app, host.name)
+
+
+def _filter_vms(app: VmtuiApp, host: str) -> None:
+    from vmtui.tui.screens.vms import VmsView
+
+    if isinstance(app.screen, VmsView):
+        app.screen.set_filter(f"host:{host}")

@@ -1,0 +1,94 @@
+"""Commands that bring points back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmtui.model.ids import VmId
+from vmtui.model.job import JobKind, JobState
+from vmtui.overview.points import PointView
+from vmtui.tui.dialogs.base import Typed, word_to_type
+from vmtui.tui.verbs.backups import Wish, enqueue, read_only
+from vmtui.tui.verbs.registry import Focus
+
+if TYPE_CHECKING:
+    from vmtui.tui.app import VmtuiApp
+
+
+def _points(app: VmtuiApp, focus: Focus) -> list[PointView]:
+    """Points of the chosen VM, or the chosen point, newest first."""
+    if focus.points:
+        return [focus.points[0]]
+    uuid = focus.vms[0].uuid if focus.vms else ""
+    return [point for point in app.picture.catalogue.points if point.uuid == uuid]
+
+
+def no_restore(app: VmtuiApp, focus: Focus) -> str:
+    """Why nothing can be restored."""
+    if app.settings.read_only:
+        return "vmtui runs in read-only mode"
+    if not app.settings.hosts:
+        return "no host is configured"
+    return "" if _points(app, focus) else "there is no restore point; b makes one"
+
+
+def open_wizard(app: VmtuiApp, focus: Focus) -> None:
+    """Begin a restore; leaving it keeps what was chosen for an hour."""
+    from dataclasses import replace
+
+    from vmtui.tui.wizard.draft import first_draft
+    from vmtui.tui.wizard.screen import RestoreWizard
+
+    points = _points(app, focus)
+    newest = points[0]
+    everything = app.picture.catalogue.points
+    draft = first_draft(newest.uuid, newest.vm, newest.host, everything, tuple(app.settings.hosts))
+    if focus.points and focus.points[0].good:
+        draft = replace(draft, point=focus.points[0])
+    app.push_screen(RestoreWizard(draft))
+
+
+def no_undo(app: VmtuiApp, focus: Focus) -> str:
+    """Why there is nothing to undo."""
+    if not focus.jobs or focus.jobs[0].kind is not JobKind.RESTORE:
+        return "choose an in-place restore"
+    record = focus.jobs[0]
+    if record.state not in (JobState.OK, JobState.WARNINGS) or not record.result.get("kept"):
+        return "it kept no old disks"
+    return read_only(app, [record.host])
+
+
+def undo(app: VmtuiApp, focus: Focus) -> None:
+    """Bring the old disks back, after the VM's name was typed."""
+    record = focus.jobs[0]
+    _ask_undo(app, record.host, str(record.result["vm"]), VmId(str(record.result["uuid"])))
+
+
+def undo_vm(app: VmtuiApp, focus: Focus) -> None:
+    """The same for a VM that was named."""
+    row = focus.vms[0]
+    if reason := read_only(app, [row.host]):
+        app.notify(reason, severity="warning", markup=False)
+        return
+    _ask_undo(app, row.host, row.name, row.uuid)
+
+
+def _ask_undo(app: VmtuiApp, host: str, name: str, uuid: VmId) -> None:
+    from vmtui.restore.revert import RevertRequest
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            enqueue(app, [Wish(JobKind.REVERT, host, name, RevertRequest(host, uuid))])
+
+    app.push_screen(
+        Typed(
+            f"Undo the restore of {name} on {host}?",
+            [
+                [("The VM is shut down if it runs, and its old disks and definition come back.", "warn")],
+                [("What was written since the restore is set aside, not deleted.", "")],
+            ],
+            word=word_to_type(name, uuid),
+            opened_by=("u",),
+        ),
+        answered,
+    )

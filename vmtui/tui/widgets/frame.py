@@ -1,0 +1,129 @@
+"""The lines around every view: tabs and clock, counts and freshness, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+from vmtui.tui.widgets.paint import PAINT
+
+Piece = tuple[str, str]
+"""Text and its tone: a name of a style in the theme, or nothing."""
+
+
+def content_of(pieces: Sequence[Piece]) -> Content:
+    """Pieces as content; nothing in their text is taken for markup."""
+    return Content.assemble(*((PAINT.text(text), _STYLES.get(tone, "")) for text, tone in pieces))
+
+
+_STYLES = {
+    "good": "$text-success",
+    "warn": "$text-warning",
+    "bad": "bold $text-error",
+    "unknown": "$text-accent",
+    "dim": "$text-muted",
+    "strong": "bold",
+    "key": "bold $text-primary",
+    "tab": "reverse bold",
+    "badge": "reverse $text-warning",
+}
+
+
+class Line(Widget):
+    """One line of text, drawn again only when it changed."""
+
+    DEFAULT_CSS = "Line { height: 1; width: 1fr; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # Textual's own name
+        super().__init__(id=id, classes=classes)
+        self._pieces: tuple[Piece, ...] = ()
+
+    def say(self, pieces: Sequence[Piece]) -> None:
+        """Replace the text."""
+        if tuple(pieces) != self._pieces:
+            self._pieces = tuple(pieces)
+            self.refresh()
+
+    @property
+    def plain(self) -> str:
+        """The text alone."""
+        return "".join(text for text, _ in self._pieces)
+
+    def render(self) -> Content:
+        """The text."""
+        return content_of(self._pieces).truncate(self.size.width, ellipsis=True)
+
+
+class Text(Widget):
+    """Several lines of text that wrap."""
+
+    DEFAULT_CSS = "Text { height: auto; width: 1fr; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # Textual's own name
+        super().__init__(id=id, classes=classes)
+        self._lines: tuple[tuple[Piece, ...], ...] = ()
+
+    def say(self, lines: Sequence[Sequence[Piece]]) -> None:
+        """Replace the text."""
+        new = tuple(tuple(line) for line in lines)
+        if new != self._lines:
+            self._lines = new
+            self.refresh(layout=True)
+
+    @property
+    def plain(self) -> str:
+        """The text alone."""
+        return "\n".join("".join(text for text, _ in line) for line in self._lines)
+
+    def render(self) -> Content:
+        """The text."""
+        return Content("\n").join(content_of(line) for line in self._lines)
+
+
+class Clickable(Line):
+    """A line whose parts can be clicked."""
+
+    class Clicked(Message):
+        """A part was clicked.
+
+        Args:
+            name: What it stands for.
+        """
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    ALLOW_SELECT: ClassVar[bool] = False
+
+    def __init__(self, *, id: str | None = None) -> None:  # Textual's own name
+        super().__init__(id=id)
+        self._parts: list[tuple[int, int, str]] = []
+
+    def say_parts(self, parts: Sequence[tuple[Sequence[Piece], str]]) -> None:
+        """Replace the text.
+
+        Args:
+            parts: Pieces of each part, and what it stands for; empty for plain text.
+        """
+        pieces: list[Piece] = []
+        self._parts = []
+        left = 0
+        for part, name in parts:
+            width = sum(len(PAINT.text(text)) for text, _ in part)
+            if name:
+                self._parts.append((left, left + width, name))
+            left += width
+            pieces += part
+        self.say(pieces)
+
+    def on_click(self, event: events.Click) -> None:
+        """Find the part below the pointer."""
+        for start, end, name in self._parts:
+            if start <= event.x < end:
+                self.post_message(self.Clicked(name))

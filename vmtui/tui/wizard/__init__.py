@@ -1,0 +1,1 @@
+"""Restoring in five steps; nothing is changed before the last."""

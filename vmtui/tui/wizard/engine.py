@@ -1,0 +1,56 @@
+"""What the wizard asks hosts and repository; blocks, so it runs on a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from vmtui.hosts import HostSession, connect
+from vmtui.jobs.world import utc_now
+from vmtui.model.errors import UnreachableError
+from vmtui.model.ids import JobId, new_id
+from vmtui.model.progress import SilentWatch
+from vmtui.model.settings import Settings
+from vmtui.repository import Repository
+from vmtui.restore import RestoreContext, RestorePlan, RestoreRequest
+from vmtui.restore.offers import Offers, offers
+from vmtui.restore.run import prepare
+
+
+@contextmanager
+def _context(settings: Settings, request: RestoreRequest) -> Iterator[RestoreContext]:
+    """The engine's world for one question, with logins that end with it."""
+    repository = Repository(settings.repository, settings.state / "cache")
+    repository.sync()
+    with ExitStack() as logins:
+        session = logins.enter_context(connect(settings, request.host))
+        kept: list[HostSession | None] = []
+
+        def origin() -> HostSession | None:
+            if not kept:
+                kept.append(_reachable(settings, context.point(request).host, logins))
+            return kept[0]
+
+        context = RestoreContext(lambda: session, origin, repository, settings.state, SilentWatch(), utc_now)
+        yield context
+
+
+def _reachable(settings: Settings, host: str, logins: ExitStack) -> HostSession | None:
+    if host not in settings.hosts:
+        return None
+    try:
+        return logins.enter_context(connect(settings, host))
+    except UnreachableError:
+        return None
+
+
+def ask_offers(settings: Settings, request: RestoreRequest) -> Offers:
+    """What has to be mapped, and to what it can be."""
+    with _context(settings, request) as context:
+        return offers(context, request)
+
+
+def ask_plan(settings: Settings, request: RestoreRequest) -> RestorePlan:
+    """The checks and the plan; nothing is written."""
+    with _context(settings, request) as context:
+        return prepare(context, JobId(new_id(utc_now())), request)
