@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+import time
 import uuid
 from collections.abc import Mapping, Sequence
-
-from tests.support.client import wait_until
 
 
 class Terminal:
@@ -36,12 +36,11 @@ class Terminal:
             str(columns),
             "-y",
             str(rows),
-            *argv,
+            f"{shlex.join(argv)}; echo ENDED $?; sleep 600",
             environment=clean
             | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
             | dict(environment or {}),
         )
-        self._tmux("set-option", "-g", "remain-on-exit", "on")
 
     def _tmux(self, *arguments: str, environment: Mapping[str, str] | None = None, check: bool = True) -> str:
         answer = subprocess.run(
@@ -70,8 +69,11 @@ class Terminal:
 
     def wait_for(self, *texts: str, seconds: float = 60) -> str:
         """Wait until all texts are seen; gives the screen."""
-        wait_until(lambda: all(text in self.screen for text in texts), seconds, f"{texts} on\n{self.screen}")
-        return self.screen
+        deadline = time.monotonic() + seconds
+        while not all(text in (seen := self.screen) for text in texts):
+            assert time.monotonic() < deadline, f"{texts} did not appear within {seconds} s:\n{seen}"
+            time.sleep(0.05)
+        return seen
 
     def close(self) -> None:
         """Kill the terminal as a closed window does; safe to repeat."""

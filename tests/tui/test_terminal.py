@@ -84,7 +84,7 @@ def back_up_from_the_list(terminal: Terminal, vm: TestVm) -> None:
 def restore_to_south(terminal: Terminal, vm: TestVm, point: str) -> None:
     """Through the wizard, by keys alone."""
     terminal.press("2")
-    terminal.wait_for(vm.name, "✓")
+    terminal.wait_for("[2 VMs]", vm.name, "✓")
     terminal.press("/")
     terminal.type(vm.name)
     terminal.press("Enter", "r")
@@ -114,7 +114,7 @@ def test_quits_at_once_and_says_what_goes_on(
     terminal = open_terminal()
     terminal.wait_for("backup", "beat")
     terminal.press("q")
-    terminal.wait_for("1 job keeps running", "Pane is dead", seconds=5)
+    terminal.wait_for("1 job keeps running", "ENDED 0", seconds=5)
     gate.unlink()
     (job,) = client.ok("jobs", "--json").json
     assert client.run("job", "watch", job["id"]).code == 0

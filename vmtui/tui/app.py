@@ -57,7 +57,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         look: How it is drawn.
     """
 
-    CSS_PATH: ClassVar[Any] = "styles/vmtui.tcss"
+    CSS_PATH: ClassVar[Any] = Path(__file__).parent / "styles" / "vmtui.tcss"
     MODES: ClassVar[Any] = VIEWS
     BINDINGS: ClassVar[list[BindingType]] = []
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
@@ -202,7 +202,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     def _tick(self) -> None:
         page = self.page
-        if page is not None and page.is_mounted:
+        if page is not None and page.drawable:
             page.tick()
 
     # -- saying ----------------------------------------------------------------------------------

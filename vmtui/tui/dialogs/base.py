@@ -138,7 +138,6 @@ class Confirm(Dialog[bool]):
 
     def on_key(self, event: events.Key) -> None:
         """Letters answer; the key that opened the dialog never does."""
-        super().on_key(event)
         if event.key in self._opened_by:
             event.stop()
         elif event.key == "y":

@@ -100,14 +100,18 @@ class BackupOptions(Dialog[Chosen]):
         plan.say([[], [("asking the host what this would read …", "dim")]])
 
         def told(preview: Preview) -> None:
-            if self.is_mounted and self.chosen == asked:
+            if self._still_asks(asked):
                 plan.say(preview_lines(preview))
 
         def failed(error: VmtuiError) -> None:
-            if self.is_mounted and self.chosen == asked:
+            if self._still_asks(asked):
                 plan.say([[], [(error.cause, "bad")], [(f"{error.next_step} [{error.id}]", "")]])
 
         self._look_at(asked, told, failed)
+
+    def _still_asks(self, asked: Chosen) -> bool:
+        """Whether it is still open and nothing else was chosen meanwhile."""
+        return bool(self.query("#mode")) and self.chosen == asked
 
     @on(Button.Pressed, "#yes")
     def say_yes(self) -> None:

@@ -85,7 +85,6 @@ class Pick(Dialog[str]):
 
     def on_key(self, event: events.Key) -> None:
         """Arrows move in the list, also from the field."""
-        super().on_key(event)
         options = self.query_one("#no", OptionList)
         moves = {"down": options.action_cursor_down, "up": options.action_cursor_up}
         if event.key in moves and self.focused is not options:

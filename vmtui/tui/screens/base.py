@@ -44,6 +44,8 @@ class Page(Screen[None]):
     """What it shows, for the help page."""
     AUTO_FOCUS: ClassVar[str | None] = ""
     INHERIT_BINDINGS = False
+    drawable = False
+    """Between mounting and unmounting."""
 
     def compose(self) -> ComposeResult:
         """Lines around the body."""
@@ -73,21 +75,26 @@ class Page(Screen[None]):
 
     def on_mount(self) -> None:
         """Draw once before anything is heard."""
+        self.drawable = True
         self.paint()
+
+    def on_unmount(self) -> None:
+        """Nothing can be drawn any more."""
+        self.drawable = False
 
     def on_screen_resume(self) -> None:
         """Catch up with what happened while another screen was shown."""
-        if self.is_mounted:
-            self.paint()
+        self.paint()
 
     def on_resize(self) -> None:
         """Other columns may fit."""
         self.set_class(self.size.width < 80 or self.size.height < 24, "small")
 
     def paint(self) -> None:
-        """Show the picture as it is now."""
-        self.draw(self.ui.picture)
-        self.lines()
+        """Show the picture as it is now, if there is anything to draw on yet."""
+        if self.drawable:
+            self.draw(self.ui.picture)
+            self.lines()
 
     def tick(self) -> None:
         """A second has passed: ages have grown."""
@@ -255,7 +262,6 @@ class TableView(Page):
 
     def on_mount(self) -> None:
         """The table has the keys."""
-        super().on_mount()
         self.focus_body()
 
     def focus_body(self) -> None:
@@ -281,7 +287,8 @@ class TableView(Page):
     def paint(self) -> None:
         """Show the picture, and the words on the row."""
         super().paint()
-        self._tell()
+        if self.drawable:
+            self._tell()
 
     def _tell(self) -> None:
         row = self.table.current
@@ -366,7 +373,6 @@ class TableView(Page):
                 event.stop()
                 self.lines()
                 return
-        super().on_key(event)
 
     def back(self) -> bool:
         """Prompt, zoom, filter, marks, in this order."""

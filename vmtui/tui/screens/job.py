@@ -48,7 +48,6 @@ class JobPage(Page):
 
     def on_mount(self) -> None:
         """Keys scroll."""
-        super().on_mount()
         self.focus_body()
 
     def focus_body(self) -> None:
@@ -165,7 +164,7 @@ def _phases(record: JobRecord, now: datetime) -> list[list[Piece]]:
     begins = [parse_instant(phase["at"]) for phase in record.phases]
     ends = [after for _, after in pairwise(begins)] + [record.finished or now]
     parts = [
-        f"{phase['phase']}{' ' + phase['disk'] if phase['disk'] else ''} {(end - begin).total_seconds():.1f}s"
+        f"{phase['phase']}{' ' + phase['disk'] if phase['disk'] else ''} {max(0.0, (end - begin).total_seconds()):.1f}s"
         for phase, begin, end in zip(record.phases, begins, ends, strict=True)
     ]
     return [[], [("phases    ", "strong"), (" → ".join(parts), "dim")]]

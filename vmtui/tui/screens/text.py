@@ -46,7 +46,6 @@ class TextPage(Page):
 
     def on_mount(self) -> None:
         """Keys scroll."""
-        super().on_mount()
         self.focus_body()
 
     def focus_body(self) -> None:

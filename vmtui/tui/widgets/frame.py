@@ -56,7 +56,7 @@ class Line(Widget):
 
     def render(self) -> Content:
         """The text."""
-        return content_of(self._pieces).truncate(self.size.width, ellipsis=True)
+        return content_of(self._pieces).truncate(self.size.width, ellipsis=not PAINT.ascii)
 
 
 class Text(Widget):

@@ -105,7 +105,6 @@ class RestoreWizard(Page):
 
     def on_mount(self) -> None:
         """The first step."""
-        super().on_mount()
         self._show_step()
         if self.draft.point is not None:
             self.points.go_to(self.draft.point.id)
