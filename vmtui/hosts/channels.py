@@ -6,7 +6,6 @@ host inside the login: no port is opened there.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import deque
@@ -121,19 +120,21 @@ class ChannelStream:
     Args:
         channel: Open, with chunks for its buffer; owned from now on.
         silence_s: A receive that waits longer than this raises TimeoutError [s]; None waits for ever.
+        whole: A receive waits until its buffer is full, as far as the window allows. For protocols whose
+            reader only asks for what must come; it is woken once for many packets.
     """
 
-    def __init__(self, channel: paramiko.Channel, silence_s: float | None) -> None:
+    def __init__(self, channel: paramiko.Channel, silence_s: float | None, *, whole: bool = False) -> None:
         self._channel = channel
+        self._whole = whole
         self._silence_s = silence_s
         channel.settimeout(silence_s)
 
-    def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0, /) -> int:
-        """Receive at most `len(buffer)` bytes, or all of them if the flags say so; 0 at the end of the stream."""
-        view = buffer[:nbytes] if nbytes else buffer
-        wanted = min(len(view), WINDOW // 4) if flags & socket.MSG_WAITALL else 1
+    def recv_into(self, buffer: memoryview) -> int:
+        """Receive at most `len(buffer)` bytes; 0 at the end of the stream."""
+        wanted = min(len(buffer), WINDOW // 4) if self._whole else 1
         chunks: Any = self._channel.in_buffer
-        size: int = chunks.take_into(view, wanted, self._silence_s)
+        size: int = chunks.take_into(buffer, wanted, self._silence_s)
         self._acknowledge(size)
         return size
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -441,7 +440,7 @@ class NbdClient:
     def _take_into(self, view: memoryview) -> None:
         while view:
             try:
-                size = self._stream.recv_into(view, 0, socket.MSG_WAITALL)
+                size = self._stream.recv_into(view)
             except (OSError, EOFError) as error:
                 raise self._lost(error) from error
             if size == 0:
