@@ -27,7 +27,7 @@ _REQUEST = 1 << 20
 """Longest read request [bytes]."""
 _DEPTH = 16
 """Read requests in flight on the wire."""
-_IN_FLIGHT = 32
+_IN_FLIGHT = 16
 """Pieces that wait for, or are in, the pool."""
 _SETTLE_BYTES = 1 << 30
 _SETTLE_S = 60.0
