@@ -139,8 +139,13 @@ class WithoutRecvInto:
 @pytest.mark.parametrize("wrap", [lambda sock: sock, WithoutRecvInto])
 def test_reading_ahead_brings_the_same_bytes(wrap: Any) -> None:
     ours, theirs = socket.socketpair()
+
+    def send() -> None:
+        theirs.sendall(CONTENT)
+        theirs.close()
+
     with ours, theirs:
-        threading.Thread(target=lambda: (theirs.sendall(CONTENT), theirs.close()), daemon=True).start()
+        threading.Thread(target=send, daemon=True).start()
         ahead = _ReadAhead(wrap(ours))
         got = bytearray()
         while part := ahead.recv(random.randrange(1, 100_000)):
