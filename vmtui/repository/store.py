@@ -111,7 +111,7 @@ class ObjectStore:
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def put(self, namespace: str, name: str, data: bytes | bytearray | memoryview) -> None:
+    def put(self, namespace: str, name: str, data: bytes | memoryview) -> None:
         """Store an object whole or not at all; it is durable after the next `flush`.
 
         Raises:

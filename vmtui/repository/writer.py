@@ -58,7 +58,7 @@ class BlobWriter:
         self._healthy: dict[str, bool] = {}
         """Packs that dedup relies on: whether they are there with their full size."""
         self._local = threading.local()
-        self._uploads: queue.Queue[tuple[PackInfo, bytearray] | None] = queue.Queue(_WAITING)
+        self._uploads: queue.Queue[tuple[PackInfo, memoryview] | None] = queue.Queue(_WAITING)
         self._uploaded: list[PackInfo] = []
         self._failure: BaseException | None = None
         self._uploader = threading.Thread(target=self._upload, name="uploader", daemon=True)
