@@ -90,7 +90,9 @@ class Bench:
     def vmtui(self, *arguments: str, config: Path) -> None:
         """Run vmtui."""
         argv = [sys.executable, "-m", "vmtui", "--config", str(config), "--quiet", "--json", *arguments]
-        answer = subprocess.run(argv, capture_output=True, text=True)
+        # An installed program has its bytecode, as the other tools have; the first call writes it.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        answer = subprocess.run(argv, env=environment, capture_output=True, text=True)
         if answer.returncode:
             raise SystemExit(
                 f"vmtui {' '.join(arguments)} ended with {answer.returncode}:\n{answer.stdout}\n{answer.stderr}"

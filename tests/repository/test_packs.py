@@ -26,7 +26,8 @@ def pack(datas: list[bytes]) -> tuple[PackInfo, bytes]:
     builder = PackBuilder()
     for blob in Packer(3).pack([block_id(data) for data in datas], Kind.BLOCK, datas):
         builder.add(blob)
-    return builder.finish()
+    info, data = builder.finish()
+    return info, bytes(data)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=2000), min_size=1, max_size=10))

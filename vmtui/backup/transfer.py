@@ -25,9 +25,9 @@ from vmtui.repository import FANOUT, ID_SIZE, ZERO_ID, BlobWriter, MapBuilder, M
 
 _REQUEST = 1 << 20
 """Longest read request [bytes]."""
-_DEPTH = 16
+_DEPTH = 8
 """Read requests in flight on the wire."""
-_IN_FLIGHT = 32
+_IN_FLIGHT = 16
 """Pieces that wait for, or are in, the pool."""
 _SETTLE_BYTES = 1 << 30
 _SETTLE_S = 60.0

@@ -33,6 +33,7 @@ def backup(cli: Cli, vms: tuple[str, ...], mode: str | None, full: bool, detach:
     """
     from vmtui.backup import BackupRequest
 
+    cli.jobs.warm_up()
     found = find_vms(cli.settings, vms)
     wanted = [
         BackupRequest(vm.host, vm.uuid, vm.name, Mode(mode) if mode else _tier_mode(cli, vm), full) for vm in found

@@ -19,6 +19,11 @@ WINDOW = 32 << 20
 PACKET = 1 << 18
 """Largest packet that OpenSSH sends."""
 
+_PACKET_HEAD = 64
+"""What paramiko keeps free of a packet for its head [bytes]."""
+_AHEAD = 256 << 10
+"""Bytes taken from a login's socket at once; many packets."""
+
 _GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """One pass for encryption and integrity, in hardware on every machine of interest."""
 
@@ -33,6 +38,8 @@ class _Chunks:
         self._ready = threading.Condition()
         self._chunks: deque[memoryview] = deque()
         self._size = 0
+        self._wanted = 1
+        """Bytes that the reader waits for; it is not woken for less."""
         self._closed = False
 
     def feed(self, data: bytes) -> None:
@@ -40,13 +47,20 @@ class _Chunks:
         with self._ready:
             self._chunks.append(memoryview(data))
             self._size += len(data)
-            self._ready.notify_all()
+            if self._size >= self._wanted:
+                self._ready.notify_all()
 
-    def take_into(self, view: memoryview, timeout: float | None) -> int:
-        """Fill `view` with what is there; waits for the first byte; 0 at the end."""
+    def take_into(self, view: memoryview, wanted: int, timeout: float | None) -> int:
+        """Fill `view` with what is there; waits until that are `wanted` bytes, or the end; 0 at the end.
+
+        A deadline counts from the last time that anything came.
+        """
         with self._ready:
-            if not self._ready.wait_for(lambda: self._chunks or self._closed, timeout):
-                raise TimeoutError("the host was silent for too long")
+            self._wanted = wanted
+            while self._size < wanted and not self._closed:
+                before = self._size
+                if not self._ready.wait(timeout) and self._size == before:
+                    raise TimeoutError("the host was silent for too long")
             filled = 0
             while self._chunks and filled < len(view):
                 chunk = self._chunks[0]
@@ -63,7 +77,7 @@ class _Chunks:
     def read(self, nbytes: int, timeout: float | None = None) -> bytes:
         """BufferedPipe's reading call."""
         buffer = bytearray(min(nbytes, max(self._size, 1)))
-        size = self.take_into(memoryview(buffer), timeout)
+        size = self.take_into(memoryview(buffer), 1, timeout)
         return bytes(buffer[:size])
 
     def read_ready(self) -> bool:
@@ -106,17 +120,21 @@ class ChannelStream:
     Args:
         channel: Open, with chunks for its buffer; owned from now on.
         silence_s: A receive that waits longer than this raises TimeoutError [s]; None waits for ever.
+        whole: A receive waits until its buffer is full, as far as the window allows. For protocols whose
+            reader only asks for what must come; it is woken once for many packets.
     """
 
-    def __init__(self, channel: paramiko.Channel, silence_s: float | None) -> None:
+    def __init__(self, channel: paramiko.Channel, silence_s: float | None, *, whole: bool = False) -> None:
         self._channel = channel
+        self._whole = whole
         self._silence_s = silence_s
         channel.settimeout(silence_s)
 
     def recv_into(self, buffer: memoryview) -> int:
         """Receive at most `len(buffer)` bytes; 0 at the end of the stream."""
+        wanted = min(len(buffer), WINDOW // 4) if self._whole else 1
         chunks: Any = self._channel.in_buffer
-        size: int = chunks.take_into(buffer, self._silence_s)
+        size: int = chunks.take_into(buffer, wanted, self._silence_s)
         self._acknowledge(size)
         return size
 
@@ -138,8 +156,9 @@ class ChannelStream:
             OSError: The channel is closed, or nothing could be sent for `silence_s`.
         """
         view = memoryview(data)
+        limit = self._channel.out_max_packet_size - _PACKET_HEAD
         while view:
-            sent = self._channel.send(view[:PACKET].tobytes())
+            sent = self._channel.send(view[:limit].tobytes())
             if sent == 0:
                 raise OSError("the channel was closed by the host")
             view = view[sent:]
@@ -152,11 +171,45 @@ class ChannelStream:
             pass  # the host cannot be told any more
 
 
+class _ReadAhead:
+    """A socket that is read many packets at a time: each call into the kernel costs a switch of threads.
+
+    Only the transport's thread receives.
+
+    Args:
+        sock: A socket, or a jump host's channel; everything but receiving is its own.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._buffer = bytearray(_AHEAD)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._receive = getattr(sock, "recv_into", None) or self._receive_copy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> bytes:
+        """Receive at most `size` bytes, as a socket does."""
+        if self._start == self._end:
+            self._end = self._receive(self._view)
+            self._start = 0
+        start = self._start
+        self._start = min(self._end, start + size)
+        return bytes(self._view[start : self._start])
+
+    def _receive_copy(self, view: memoryview) -> int:
+        data = self._sock.recv(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
 class HostTransport(paramiko.Transport):
     """A transport that also opens unix sockets on the host."""
 
     def __init__(self, sock: Any) -> None:
-        super().__init__(sock, default_window_size=WINDOW, default_max_packet_size=PACKET)
+        super().__init__(_ReadAhead(sock), default_window_size=WINDOW, default_max_packet_size=PACKET)
         options = self.get_security_options()
         options.ciphers = tuple(dict.fromkeys([c for c in _GCM if c in options.ciphers] + list(options.ciphers)))
 

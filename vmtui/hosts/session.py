@@ -217,13 +217,13 @@ class HostSession:
     # -- unix sockets ----------------------------------------------------------------------------
 
     def stream(self, path: str) -> Stream:
-        """Connect to a unix socket on the host.
+        """Connect to a unix socket on the host, for NBD: a receive waits until its buffer is full.
 
         Raises:
             UnreachableError: Nobody listens there, or sshd allows no way.
         """
         with recorded(self.host.name, "socket", path):
-            return ChannelStream(self._open_unix(path), NBD_SILENCE_S)
+            return ChannelStream(self._open_unix(path), NBD_SILENCE_S, whole=True)
 
     def _open_unix(self, path: str) -> paramiko.Channel:
         if self._way is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 from vmtui.jobs import worker
@@ -21,6 +23,10 @@ from vmtui.model.settings import Settings
 _EVENT = "progress"
 _CANCEL = "cancel"
 _WATCH_S = 0.25
+"""A job is looked at this often; a young one more often, so that a short one is not waited for in vain."""
+_WATCH_YOUNG_S = 0.05
+_WATCH_SHARE = 0.05
+"""Part of a job's age that may pass until it is looked at again."""
 _WORKER_LOOK_S = 2.0
 
 
@@ -36,6 +42,11 @@ class JobClient:
         self._settings = replace(settings, read_only=settings.read_only or read_only)
         self._dbos: Any = None
         self._ended: dict[str, JobRecord] = {}
+
+    @staticmethod
+    def warm_up() -> None:
+        """Load what talking to the database needs, beside whatever the caller does."""
+        threading.Thread(target=lambda: import_module("dbos"), name="warm up").start()
 
     # -- asking for work -------------------------------------------------------------------------
 
@@ -120,7 +131,7 @@ class JobClient:
     def watch(self, job: JobId) -> Iterator[JobRecord]:
         """The job's record whenever it changed, up to its end; a dead worker is replaced on the way."""
         last: JobRecord | None = None
-        looked = time.monotonic()
+        looked = began = time.monotonic()
         while True:
             record = self.get(job)
             if record != last:
@@ -131,7 +142,8 @@ class JobClient:
             if time.monotonic() - looked > _WORKER_LOOK_S:
                 looked = time.monotonic()
                 worker.ensure(self._settings)
-            time.sleep(_WATCH_S)
+            age = time.monotonic() - began
+            time.sleep(min(_WATCH_S, max(_WATCH_YOUNG_S, age * _WATCH_SHARE)))
 
     # -- inside ----------------------------------------------------------------------------------
 

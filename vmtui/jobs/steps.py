@@ -60,15 +60,16 @@ def perform(
         cancelled=lambda: cancellable and is_cancelled(workflow),
         before=DBOS.get_event(workflow, EVENT, timeout_seconds=0),
     )
-    logins: Logins | None = None
+    ended_well = False
     try:
         settings = world.settings()
         refuse_read_only(settings, spec)
-        logins = Logins(settings)
+        logins = world.logins(settings, workflow)
         with world.slot(settings, spec):
             if cancellable:
                 refuse_cancelled()
             value = to_plain(body(Work(world, spec, logins, settings, board)))
+        ended_well = True
         return {"value": value}
     except VmtuiError as error:
         LOG.warning("job %s: %s", workflow, error)
@@ -79,8 +80,8 @@ def perform(
         cause = f"{type(error).__name__}: {error} (at {last.name}, line {last.lineno})"
         return {"error": FailedError("INTERNAL", cause).to_json()}
     finally:
-        if logins is not None:
-            logins.close()
+        if not ended_well:
+            world.leave(workflow)  # whoever cleans up begins with logins that have seen no trouble
         board.close()
 
 

@@ -52,6 +52,15 @@ def _step(world: World, name: str, body: Callable[..., Any], *, cancellable: boo
     return step
 
 
+def _workflow(world: World, name: str, body: Callable[[Data], Data]) -> None:
+    """Register a workflow; logins are kept from one of its steps to the next."""
+
+    @DBOS.workflow(name=name)
+    def workflow(spec: Data) -> Data:
+        with world.job(str(DBOS.workflow_id)):
+            return body(spec)
+
+
 def _patiently(work: Work, undo: Callable[[], None]) -> None:
     """Try to clean up until the host answers, for a while; what is left is the next run's to clear."""
     deadline = time.monotonic() + _ABANDON_S
@@ -82,7 +91,6 @@ def _register_backup(world: World) -> None:
     accept_step = _step(world, "accept", _accept, cancellable=False)
     abandon_step = _step(world, "abandon", _abandon, cancellable=False)
 
-    @DBOS.workflow(name="backup")
     def backup(spec: Data) -> Data:
         planned = plan_step(spec)
         if "error" in planned:
@@ -100,6 +108,8 @@ def _register_backup(world: World) -> None:
             return committed
         accepted = accept_step(spec, plan, view["value"])
         return committed | ({"warning": accepted["error"]} if "error" in accepted else {})
+
+    _workflow(world, "backup", backup)
 
 
 def _plan(work: Work) -> Data:
@@ -253,7 +263,6 @@ def _register_restore(world: World) -> None:
     start_step = _step(world, "start", _start, cancellable=False)
     abandon_step = _step(world, "abandon restore", _abandon_restore, cancellable=False)
 
-    @DBOS.workflow(name="restore")
     def restore(spec: Data) -> Data:
         planned = plan_step(spec)
         if "error" in planned:
@@ -265,6 +274,8 @@ def _register_restore(world: World) -> None:
             abandon_step(spec, plan)
             return installed
         return start_step(spec, plan, written["value"], installed["value"])
+
+    _workflow(world, "restore", restore)
 
 
 def _plan_restore(work: Work) -> Data:
@@ -333,17 +344,9 @@ def _register_others(world: World) -> None:
     verify_step = _step(world, "verify", _verify)
     export_step = _step(world, "export", _export)
 
-    @DBOS.workflow(name="revert")
-    def revert_workflow(spec: Data) -> Data:
-        return revert_step(spec)
-
-    @DBOS.workflow(name="export")
-    def export_workflow(spec: Data) -> Data:
-        return export_step(spec)
-
-    @DBOS.workflow(name="verify")
-    def verify_workflow(spec: Data) -> Data:
-        return verify_step(spec)
+    _workflow(world, "revert", revert_step)
+    _workflow(world, "export", export_step)
+    _workflow(world, "verify", verify_step)
 
 
 def _revert(work: Work) -> Data:

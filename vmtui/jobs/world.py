@@ -73,6 +73,8 @@ class World:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._slots: dict[str, threading.BoundedSemaphore] = {}
+        self._logins: dict[str, Logins] = {}
+        """By job."""
         self._lock = threading.Lock()
 
     def settings(self) -> Settings:
@@ -90,6 +92,26 @@ class World:
             UsageError, DamageError, UnreachableError: It cannot be opened.
         """
         return Repository(settings.repository, settings.state / "cache")
+
+    @contextmanager
+    def job(self, job: str) -> Iterator[None]:
+        """A job runs: its logins live from step to step and end with it."""
+        try:
+            yield
+        finally:
+            self.leave(job)
+
+    def logins(self, settings: Settings, job: str) -> Logins:
+        """The logins of a job, made by its first step."""
+        with self._lock:
+            return self._logins.setdefault(job, Logins(settings))
+
+    def leave(self, job: str) -> None:
+        """End the logins of a job, if it has any; its next step makes new ones."""
+        with self._lock:
+            logins = self._logins.pop(job, None)
+        if logins is not None:
+            logins.close()
 
     @contextmanager
     def slot(self, settings: Settings, spec: JobSpec) -> Iterator[None]:

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 
 from vmtui.model.errors import FailedError, UnreachableError
 from vmtui.model.stream import Stream
@@ -97,7 +97,7 @@ class NbdClient:
 
         Args:
             ranges: (offset, length) [bytes], each at most `max_block` long and inside the export.
-            depth: Requests in flight.
+            depth: Requests in flight; when half of them are answered, they are filled up with one packet.
 
         Yields:
             (offset, data) in the order in which the server finishes them.
@@ -109,14 +109,10 @@ class NbdClient:
         source = iter(ranges)
         exhausted = False
         while True:
-            while not exhausted and len(self._pending) < depth:
-                item = next(source, None)
-                if item is None:
-                    exhausted = True
-                    break
-                offset, length = item
-                self._check_range(offset, length)
-                self._request(_Pending(Command.READ, offset, length, bytearray(length)))
+            if not exhausted and len(self._pending) <= depth // 2:
+                wanted = list(islice(source, depth - len(self._pending)))
+                exhausted = not wanted
+                self._request_reads(wanted)
             if not self._pending:
                 return
             done = self._next_done()
@@ -125,6 +121,14 @@ class NbdClient:
                     f"a read of {done.length} bytes at {done.offset} left some out or brought them twice"
                 )
             yield done.offset, done.buffer
+
+    def _request_reads(self, ranges: Sequence[tuple[int, int]]) -> None:
+        headers = []
+        for offset, length in ranges:
+            self._check_range(offset, length)
+            headers.append(self._note_request(_Pending(Command.READ, offset, length, bytearray(length))))
+        if headers:
+            self._send(b"".join(headers))
 
     def extents(self, contexts: Sequence[str], start: int = 0, end: int | None = None) -> Iterator[Extent]:
         """Walk the export's block status without gap and without overlap.
@@ -293,12 +297,15 @@ class NbdClient:
     # -- requests and replies --------------------------------------------------------------------
 
     def _request(self, pending: _Pending, payload: bytes | bytearray | memoryview = b"") -> None:
-        handle = next(self._handles)
-        header = wire.REQUEST.pack(wire.REQUEST_MAGIC, 0, pending.command, handle, pending.offset, pending.length)
-        self._pending[handle] = pending
-        self._send(header)
+        self._send(self._note_request(pending))
         if payload:
             self._send(payload)
+
+    def _note_request(self, pending: _Pending) -> bytes:
+        """Expect the replies to a request; gives its header."""
+        handle = next(self._handles)
+        self._pending[handle] = pending
+        return wire.REQUEST.pack(wire.REQUEST_MAGIC, 0, pending.command, handle, pending.offset, pending.length)
 
     def _next_done(self) -> _Pending:
         """Receive chunks until one request is finished."""

@@ -75,12 +75,12 @@ class PackBuilder:
         self._entries.append(Entry(blob.id, blob.kind, blob.codec, len(self._data), length, blob.size))
         self._data += blob.payload
 
-    def finish(self) -> tuple[PackInfo, bytes]:
-        """Close the pack and name it."""
+    def finish(self) -> tuple[PackInfo, memoryview]:
+        """Close the pack and name it; its bytes are not copied, so nothing can be added any more."""
         directory = zstandard.ZstdCompressor(level=1).compress(pack_entries(self._entries))
         self._data += directory
         self._data += _TRAILER.pack(len(directory), len(self._entries), hashlib.sha256(directory).digest(), END_MAGIC)
-        data = bytes(self._data)
+        data = memoryview(self._data)
         return PackInfo(hashlib.sha256(data).hexdigest(), len(data), tuple(self._entries)), data
 
 

@@ -1,7 +1,7 @@
 """Storing blobs, each once: hash, look up, compress, pack, upload, index.
 
 `store_blocks` may be called from many threads at once; packing is serial and cheap, uploading has a
-thread of its own. Memory is bounded: one pack being filled, at most two waiting.
+thread of its own. Memory is bounded: one pack being filled, one waiting, one on its way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vmtui.repository.index import Index, PackRecord
 from vmtui.repository.packs import TARGET_SIZE, PackBuilder, PackInfo
 from vmtui.repository.store import INDEX, PACKS, ObjectStore
 
-_WAITING = 2
+_WAITING = 1
 """Packs that may wait for their upload."""
 
 
@@ -58,7 +58,7 @@ class BlobWriter:
         self._healthy: dict[str, bool] = {}
         """Packs that dedup relies on: whether they are there with their full size."""
         self._local = threading.local()
-        self._uploads: queue.Queue[tuple[PackInfo, bytes] | None] = queue.Queue(_WAITING)
+        self._uploads: queue.Queue[tuple[PackInfo, memoryview] | None] = queue.Queue(_WAITING)
         self._uploaded: list[PackInfo] = []
         self._failure: BaseException | None = None
         self._uploader = threading.Thread(target=self._upload, name="uploader", daemon=True)
