@@ -319,8 +319,12 @@ def main(arguments: Sequence[str]) -> int:
             story.down()
             subprocess.run(["rm", "-rf", "--", str(root)], check=True)
     if keep:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            say("The screens open now on the practice site: ? shows the keys, q leaves them.")
+            subprocess.run([sys.executable, "-m", "vmtui", "--config", story.config], check=False)
         say("The practice site is still up. Go on by hand:")
-        print(f"\n  .venv/bin/vmtui --config {story.config} vms")
+        print(f"\n  .venv/bin/vmtui --config {story.config}           # the screens")
+        print(f"  .venv/bin/vmtui --config {story.config} vms")
         print(f"  .venv/bin/vmtui --config {story.config} backup north/db1")
         print(f"  .venv/bin/vmtui --config {story.config} restore north/db1@latest --to south --as db1-copy --plan")
         print(f"  .venv/bin/vmtui lab down --root {root}      # clears it away")

@@ -20,6 +20,13 @@ settings.register_profile("vmtui", deadline=None, database=None)
 settings.load_profile("vmtui")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on real guests share one process, so that one lab with guests is enough."""
+    for item in items:
+        if "guests" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("guests"))
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[LabInfo]:
     """Two sites without guests; tests define their own VMs."""

@@ -30,7 +30,13 @@ def test_job_outlives_its_client(
     client: Client, vm: TestVm, south: Site, tmp_path: Path, gate: Path, number: signal.Signals
 ) -> None:
     vm.write(0x61, 0, 2 * MIB)
-    process = client.popen("backup", vm.name, failpoint=f"backup.half=hold:{gate}", start_new_session=True)
+    process = client.popen(
+        "backup",
+        vm.name,
+        failpoint=f"backup.half=hold:{gate}",
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whoever runs the tests may ignore it
+    )
     wait_until(reached(gate).exists, 60, "the middle of the data")
     process.send_signal(number)
     process.communicate(timeout=30)

@@ -140,7 +140,6 @@ def test_aborted_by_somebody_else(client: Client, backed_up: TestVm, south: Site
     assert_next_is_right(client, backed_up, south, tmp_path)
 
 
-@pytest.mark.xdist_group("guests")
 def test_guest_powers_itself_off(guests: LabInfo, new_client: Callable[..., Client], tmp_path: Path) -> None:
     client = new_client("other", of=guests)
     client.init()

@@ -143,7 +143,6 @@ def assert_guest_lives(site: Site, vm: str) -> None:
     assert agent(site, vm, "guest-fsfreeze-status") == "thawed"
 
 
-@pytest.mark.xdist_group("guests")
 @pytest.mark.parametrize("failpoint", COLD)
 def test_cold_backup(web: tuple[Client, Site], failpoint: str) -> None:
     client, north = web
@@ -163,7 +162,6 @@ def test_cold_backup(web: tuple[Client, Site], failpoint: str) -> None:
     assert list(north.images.glob("*vmtui-*")) == []
 
 
-@pytest.mark.xdist_group("guests")
 @pytest.mark.parametrize("failpoint", FROZEN)
 def test_frozen_guest_is_thawed(web: tuple[Client, Site], failpoint: str) -> None:
     client, north = web

@@ -210,7 +210,7 @@ def _identities(address: Address, tried: list[str]) -> Iterator[tuple[str, param
     for path in address.keys:
         try:
             yield path, paramiko.PKey.from_path(Path(path).expanduser())
-        except (OSError, ValueError, paramiko.SSHException) as error:
+        except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
             tried.append(f"{path} ({_key_problem(error)})")
     try:
         agent = paramiko.Agent()
@@ -226,7 +226,8 @@ def _identities(address: Address, tried: list[str]) -> Iterator[tuple[str, param
 
 
 def _key_problem(error: Exception) -> str:
-    if isinstance(error, paramiko.PasswordRequiredException):
+    # The library below paramiko says TypeError for a locked key of OpenSSH's format.
+    if isinstance(error, paramiko.PasswordRequiredException | TypeError):
         return "has a passphrase; add it to the SSH agent"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()

@@ -381,7 +381,7 @@ def _disk_path(flight: Preflight, disk: PointDisk, folder: str) -> str:
     """In place: the old name. Else: named after the new VM."""
     if flight.request.in_place and disk.path and disk.source_type == "file":
         return posixpath.join(folder, posixpath.basename(disk.path))
-    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", f"{flight.name}-{disk.name}")
+    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", f"{flight.name[:NAME_LIMIT]}-{disk.name}")
     return posixpath.join(folder, f"{safe}.{_format(disk)}")
 
 
@@ -419,12 +419,12 @@ def _file_path(flight: Preflight, item: CapturedFile, known: list[Pool]) -> str:
         if flight.request.in_place:
             return item.path
         folder = posixpath.join(domains.qemu_folder(flight.session), "nvram")
-        return posixpath.join(folder, f"{flight.name}_VARS.fd")
+        return posixpath.join(folder, f"{flight.name[:NAME_LIMIT]}_VARS.fd")
     there = flight.session.files.info(item.path)
     if there is not None and there.size == item.size and _same_bytes(flight, item, item.path):
         return item.path
     folder = next((pool.path for pool in known if pool.usable), posixpath.dirname(item.path))
-    return posixpath.join(folder, f"{flight.name}-{item.role}")
+    return posixpath.join(folder, f"{flight.name[:NAME_LIMIT]}-{item.role}")
 
 
 def _same_bytes(flight: Preflight, item: CapturedFile, path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from vmtui.model.host import HostState
 from vmtui.model.settings import Settings
 from vmtui.overview import journal
 from vmtui.overview.journal import LogEntry
-from vmtui.tui import cache, events, picture
+from vmtui.tui import cache, clock, events, picture
 from vmtui.tui.feeds import CatalogueFeed, Composer, HostFeed, JobsFeed
 from vmtui.tui.mailbox import Errands, Mailbox
 from vmtui.tui.picture import HostView, Picture
@@ -83,7 +83,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     def _first_picture(self) -> Picture:
         kept = cache.load_picture(self.settings.state) or Picture()
-        now = datetime.now(UTC)
+        now = clock.now()
         hosts = {}
         for name in self.settings.hosts:
             view = kept.hosts.get(name) or HostView(name, HostState.CONNECTING, now)
@@ -156,7 +156,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         self.repaint()
 
     def _take(self, sender: str, letter: Any) -> None:
-        now = datetime.now(UTC)
+        now = clock.now()
         known = self.picture
         entries: list[LogEntry] = []
         if isinstance(letter, HostView):
@@ -209,12 +209,12 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     def say(self, text: str, *, level: str = "info", job: str = "") -> None:
         """Tell something; it stays in the log."""
-        self.log_events(LogEntry(datetime.now(UTC), level, "vmtui", text, job=job))
+        self.log_events(LogEntry(clock.now(), level, "vmtui", text, job=job))
         self.notify(PAINT.text(text), severity="warning" if level == "warning" else "information", markup=False)
 
     def say_error(self, error: VmtuiError) -> None:
         """Tell of an error: cause, next step, id; it stays in the log."""
-        self.log_events(LogEntry(datetime.now(UTC), "error", "vmtui", error.cause, error.id, error.next_step))
+        self.log_events(LogEntry(clock.now(), "error", "vmtui", error.cause, error.id, error.next_step))
         text = PAINT.text(f"{error.cause} {error.next_step} [{error.id}]")
         self.notify(text, title="not done", severity="error", timeout=10, markup=False)
 
@@ -266,7 +266,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     def freeze(self) -> None:
         """Stop the picture, or let it go on."""
-        self.frozen_at = datetime.now(UTC) if self.frozen_at is None else None
+        self.frozen_at = clock.now() if self.frozen_at is None else None
         self.repaint()
 
     def ask_now(self) -> None:

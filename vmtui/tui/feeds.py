@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from vmtui.overview.catalogue import KnownVm
 from vmtui.overview.points import PointView, load_view
 from vmtui.overview.vms import vm_rows
 from vmtui.overview.words import host_state
+from vmtui.tui import clock
 from vmtui.tui.mailbox import Mailbox
 from vmtui.tui.picture import CatalogueView, HostView, JobsView, PoolSpace
 
@@ -39,11 +40,6 @@ _JOBS_BUSY_S = 0.5
 _JOBS_IDLE_S = 2.0
 _ROWS_S = 5.0
 """Ages are put in order anew this often, when nothing else happens."""
-
-
-def utc_now() -> datetime:
-    """The clock."""
-    return datetime.now(UTC)
 
 
 class Feed(threading.Thread):
@@ -94,7 +90,7 @@ class HostFeed(Feed):
         super().__init__(f"feed {host.name}", mailbox)
         self._settings = settings
         self._host = host
-        self._view = before or HostView(host.name, HostState.CONNECTING, utc_now())
+        self._view = before or HostView(host.name, HostState.CONNECTING, clock.now())
         self._view = replace(self._view, read_only=host.read_only or settings.read_only)
         self._session: HostSession | None = None
         self._failures = 0
@@ -122,7 +118,7 @@ class HostFeed(Feed):
         view = replace(
             self._view,
             vms=self._view.vms if vms == self._view.vms else vms,
-            as_of=utc_now(),
+            as_of=clock.now(),
             seconds=time.monotonic() - started,
             error=None,
             next_try=None,
@@ -142,7 +138,7 @@ class HostFeed(Feed):
 
     def _tell(self, view: HostView) -> None:
         if view.state is not HostState.CONNECTED:
-            view = replace(view, state=HostState.CONNECTED, since=utc_now())
+            view = replace(view, state=HostState.CONNECTED, since=clock.now())
         self._view = view
         self.mailbox.put(f"host:{view.name}", view)
 
@@ -151,13 +147,13 @@ class HostFeed(Feed):
         pause = _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)]
         self._failures += 1
         state = host_state(error)
-        since = self._view.since if self._view.state is state else utc_now()
+        since = self._view.since if self._view.state is state else clock.now()
         self._view = replace(
             self._view,
             state=state,
             since=since,
             error=error.to_json(),
-            next_try=utc_now() + timedelta(seconds=pause),
+            next_try=clock.now() + timedelta(seconds=pause),
             seconds=None,
         )
         self.mailbox.put(f"host:{self._view.name}", self._view)
@@ -213,7 +209,7 @@ class CatalogueFeed(Feed):
         view = replace(
             self._view,
             points=self._view.points if points == self._view.points else points,
-            as_of=utc_now(),
+            as_of=clock.now(),
             error=None,
             repository=repository.id,
             block_size=repository.block_size,
@@ -252,7 +248,7 @@ class JobsFeed(Feed):
                 records = tuple(self._client.list())
                 self._seen = marks
                 self._view = replace(self._view, records=records, error=None)
-            self._view = replace(self._view, worker=worker, as_of=utc_now())
+            self._view = replace(self._view, worker=worker, as_of=clock.now())
         except VmtuiError as error:
             self._view = replace(self._view, error=error.to_json())
         self.mailbox.put("jobs", self._view)
@@ -301,7 +297,7 @@ class Composer(Feed):
             [vm for view in hosts.values() for vm in view.vms],
             {name: _why_away(view) for name, view in hosts.items() if view.away or view.as_of is None},
             known_from(catalogue.points),
-            utc_now(),
+            clock.now(),
             unknown_why(catalogue),
         )
         self.mailbox.put("rows", tuple(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events, on
@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from vmtui.model.host import HostState
 from vmtui.overview.filters import BadFilterError, Filter, parse_filter
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.verbs.registry import Danger, Focus, key_name
 from vmtui.tui.widgets.frame import Clickable, Line, Piece, Text
@@ -124,12 +125,12 @@ class Page(Screen[None]):
                 ([(f"[{label}]" if view == lit else f" {label} ", "tab" if view == lit else "")], f"view.{view}")
             )
         badges = self.ui.badges()
-        clock = datetime.now().astimezone().strftime("%H:%M:%S")
+        time = clock.now().astimezone().strftime("%H:%M:%S")
         used = sum(len(text) for part, _ in parts for text, _ in part) + sum(len(badge) + 3 for badge in badges)
-        gap = max(1, self.size.width - used - len(clock) - 1)
+        gap = max(1, self.size.width - used - len(time) - 1)
         for badge in badges:
             parts += [([(" ", "")], ""), ([(f" {badge} ", "badge")], "")]
-        return [*parts, ([(" " * gap, ""), (clock, "dim")], "")]
+        return [*parts, ([(" " * gap, ""), (time, "dim")], "")]
 
     def status(self) -> list[Piece]:
         """The second line."""
@@ -256,7 +257,7 @@ class TableView(Page):
     def body(self) -> Iterable[Widget]:
         """The table and the panel."""
         self.table = self.table_widget()
-        self.table.clock = lambda: datetime.now(UTC)
+        self.table.clock = clock.now
         yield self.table
         yield Text(id="panel")
 
@@ -399,4 +400,4 @@ class TableView(Page):
 
 def _clock(instant: datetime) -> str:
     local = instant.astimezone()
-    return f"{local:%H:%M}" if local.date() == datetime.now().astimezone().date() else f"{local:%d %b %H:%M}"
+    return f"{local:%H:%M}" if local.date() == clock.now().astimezone().date() else f"{local:%d %b %H:%M}"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from vmtui.calls import Call, recent
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import TableView
 from vmtui.tui.verbs.registry import Focus
@@ -64,7 +65,7 @@ class CallsPage(TableView):
 
     def status(self) -> list[Piece]:
         """Calls a minute and the time spent in them, by host."""
-        now = datetime.now(UTC).timestamp()
+        now = clock.now().timestamp()
         last = [row.call for row in self.table.rows if now - row.call.at < _MINUTE_S]
         counts = Counter(call.host for call in last)
         spent = {host: sum(call.seconds for call in last if call.host == host) for host in counts}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
 from vmtui.model.host import HostState, version_text
 from vmtui.overview.words import age, size
+from vmtui.tui import clock
 from vmtui.tui.picture import HostView, Picture
 from vmtui.tui.screens.base import TableView
 from vmtui.tui.screens.vms import short_size
@@ -93,7 +94,7 @@ class HostsView(TableView):
             lines.append([(str(row.error["cause"]), "bad")])
             lines.append([(str(row.error["next_step"]), ""), (f" [{row.error['id']}]", "dim")])
         if row.as_of is not None:
-            lines.append([(f"last answer {age((datetime.now(UTC) - row.as_of).total_seconds())} ago", "dim")])
+            lines.append([(f"last answer {age((clock.now() - row.as_of).total_seconds())} ago", "dim")])
         if row.read_only:
             lines.append([("read-only: backups and restores here are refused", "warn")])
         return lines + [[(f"pool {pool.name}: {size(pool.free)} free of {size(pool.size)}", "")] for pool in row.pools]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from textual.widget import Widget
 from vmtui.model.codec import parse_instant
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.overview.words import age, local, size
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.jobs import STATE_GLYPHS, STATE_TONES, beat_words, left_words, target_words
@@ -66,7 +67,7 @@ class JobPage(Page):
         if record is None:
             text.say([[("The job was put into the queue; nothing was heard of it yet.", "dim")]])
         else:
-            text.say(job_lines(record, datetime.now(UTC), worker=picture.jobs.worker))
+            text.say(job_lines(record, clock.now(), worker=picture.jobs.worker))
 
     def status(self) -> list[Piece]:
         """What it is."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
 from vmtui.model.job import JobRecord, JobState
 from vmtui.overview.words import age, local, size
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import TableView
 from vmtui.tui.screens.vms import short_size
@@ -134,7 +135,7 @@ class JobsView(TableView):
 
     @staticmethod
     def _seconds(row: JobRecord) -> float:
-        return 0.0 if row.started is None else ((row.finished or datetime.now(UTC)) - row.started).total_seconds()
+        return 0.0 if row.started is None else ((row.finished or clock.now()) - row.started).total_seconds()
 
     @staticmethod
     def _took(row: JobRecord, now: datetime) -> Cell:
@@ -164,7 +165,7 @@ class JobsView(TableView):
             "state": row.state.value,
             "kind": row.kind.value,
             "phase": row.phase,
-            "age": (datetime.now(UTC) - row.asked).total_seconds(),
+            "age": (clock.now() - row.asked).total_seconds(),
             "error": str(row.error["id"]) if row.error is not None else None,
             "note": note_words(row),
         }

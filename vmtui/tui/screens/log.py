@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from vmtui.overview.journal import LogEntry
 from vmtui.overview.words import local
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import TableView
 from vmtui.tui.verbs.registry import Focus
@@ -62,7 +62,7 @@ class LogView(TableView):
             "kind": row.level,
             "host": row.source,
             "error": row.error_id or None,
-            "age": (datetime.now(UTC) - row.time).total_seconds(),
+            "age": (clock.now() - row.time).total_seconds(),
         }
 
     def is_urgent(self, row: LogEntry) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from vmtui.overview.points import PointView
 from vmtui.overview.words import age, local, size
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import TableView
 from vmtui.tui.screens.vms import short_size
@@ -85,7 +86,7 @@ def point_fields(row: PointView) -> Mapping[str, Any]:
         "mode": row.mode,
         "consistency": row.consistency,
         "size": row.virtual_size,
-        "age": (datetime.now().astimezone() - row.time).total_seconds(),
+        "age": (clock.now().astimezone() - row.time).total_seconds(),
         "verified": None if row.verified is None else row.verified.timestamp(),
         "verified:word": "never" if row.verified is None else "ok",
         "kind": " ".join({disk.kind.value for disk in row.disks}),

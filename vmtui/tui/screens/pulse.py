@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -14,6 +14,7 @@ from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.policy import Status
 from vmtui.overview.vms import VmRow, count_by_status
 from vmtui.overview.words import ratio_text, size, status_glyph
+from vmtui.tui import clock
 from vmtui.tui.picture import HostView, Picture
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.hosts import host_words
@@ -50,7 +51,7 @@ class PulseView(Page):
 
     def draw(self, picture: Picture, /) -> None:
         """Fill the boxes."""
-        now = datetime.now(UTC)
+        now = clock.now()
         rows = [row.at(now) for row in picture.rows]
         boxes = {
             "rpo": rpo_words(rows),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import ClassVar
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from vmtui.overview.words import age, size
+from vmtui.tui import clock
 from vmtui.tui.picture import CatalogueView, Picture
 from vmtui.tui.screens.base import Page
 from vmtui.tui.verbs.registry import Focus
@@ -34,9 +35,7 @@ class RepoView(Page):
 
     def draw(self, picture: Picture, /) -> None:
         """Show the numbers."""
-        self.query_one("#facts", Text).say(
-            repo_words(self.ui.settings.repository, picture.catalogue, datetime.now(UTC))
-        )
+        self.query_one("#facts", Text).say(repo_words(self.ui.settings.repository, picture.catalogue, clock.now()))
 
     def focus_now(self) -> Focus:
         """The repository has no rows."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from vmtui.model.ids import VmId
 from vmtui.overview.points import PointView
 from vmtui.overview.words import age, rpo_text
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.points import PointsView, point_columns
 from vmtui.tui.screens.vms import TONES
@@ -61,7 +61,7 @@ class VmPage(PointsView):
 
     def status(self) -> list[Piece]:
         """Who it is, where it stands, and its points in time."""
-        now = datetime.now(UTC)
+        now = clock.now()
         row = next((row for row in self.ui.picture.rows if row.uuid == self._uuid and row.host == self._host), None)
         parts: list[Piece] = [(f" {self._name}", "strong"), (f" on {self._host}  ", "")]
         if row is not None:

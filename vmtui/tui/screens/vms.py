@@ -11,6 +11,7 @@ from vmtui.model.policy import Status
 from vmtui.overview.points import PointView
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow, needs_attention, urgency
 from vmtui.overview.words import age, local, rpo_text, size
+from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import TableView
 from vmtui.tui.verbs.registry import Focus
@@ -172,7 +173,7 @@ class VmsView(TableView):
 
     def panel(self, row: VmRow) -> list[list[Piece]]:
         """What is known of the VM under the cursor, and what to do."""
-        stand = row.at(datetime.now().astimezone()).stand
+        stand = row.at(clock.now().astimezone()).stand
         lines: list[list[Piece]] = [[(f"{row.name}", "strong"), (f" on {row.host}", "")]]
         newest = self._newest.get(row.uuid)
         if newest is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vmtui.model.ids import JobId
@@ -13,6 +12,7 @@ from vmtui.model.point import Mode
 from vmtui.overview.points import PointView
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow
 from vmtui.overview.words import age
+from vmtui.tui import clock
 from vmtui.tui.dialogs.base import Confirm
 from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece
@@ -141,7 +141,7 @@ def _stop_words(
 
 
 def _newest(row: VmRow) -> list[list[Piece]]:
-    now = datetime.now(UTC)
+    now = clock.now()
     words = f"{age((now - row.newest).total_seconds())} ago" if row.newest is not None else "never"
     return [[(f"Newest good point of {row.name}: {words}.", "")]]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import VmtuiError
+from vmtui.tui import clock
 from vmtui.tui.dialogs.options import BackupOptions, Chosen
 from vmtui.tui.dialogs.pick import Choice, Pick
 from vmtui.tui.styles.themes import NAMES
@@ -43,7 +44,6 @@ def _preview(app: VmtuiApp, focus: Focus, chosen: Chosen) -> Preview:
     from vmtui.hosts import connect
     from vmtui.model.progress import SilentWatch
     from vmtui.repository import Repository
-    from vmtui.tui.feeds import utc_now
 
     row = focus.vms[0]
     with connect(app.settings, row.host) as session:
@@ -53,7 +53,7 @@ def _preview(app: VmtuiApp, focus: Focus, chosen: Chosen) -> Preview:
             level=app.settings.compression_level,
             state=app.settings.state,
             watch=SilentWatch(),
-            now=utc_now,
+            now=clock.now,
         )
         return preview(context, BackupRequest(row.host, row.uuid, row.name, chosen.mode, chosen.full))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind
 from vmtui.overview.words import age, size
 from vmtui.restore.plan import RestorePlan
+from vmtui.tui import clock
 from vmtui.tui.dialogs.base import Confirm, Typed, word_to_type
 from vmtui.tui.screens.job import JobPage
 from vmtui.tui.verbs.backups import Wish, enqueue, read_only
@@ -37,7 +37,7 @@ def restore(app: VmtuiApp, draft: Draft, plan: RestorePlan) -> None:
     lines: list[list[Piece]] = [
         [
             ("Point   ", "strong"),
-            (f"{draft.point.id}, {age((datetime.now(UTC) - draft.point.time).total_seconds())} old", ""),
+            (f"{draft.point.id}, {age((clock.now() - draft.point.time).total_seconds())} old", ""),
         ],
         [("Host    ", "strong"), (draft.host, "")],
         [("Bytes   ", "strong"), (size(plan.data_bytes), "")],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from textual.containers import VerticalScroll
@@ -15,6 +14,7 @@ from vmtui.overview.points import PointView
 from vmtui.overview.words import age
 from vmtui.restore.offers import Offers
 from vmtui.restore.plan import RestorePlan
+from vmtui.tui import clock
 from vmtui.tui.dialogs.ask import Ask
 from vmtui.tui.dialogs.pick import Choice, Pick
 from vmtui.tui.picture import Picture
@@ -98,7 +98,7 @@ class RestoreWizard(Page):
             keep_gone=False,
         )
         for table in (self.points, self.settings):
-            table.clock = lambda: datetime.now(UTC)
+            table.clock = clock.now
             yield table
         with VerticalScroll(classes="scroll", id="below", can_focus=True):
             yield Text(id="text")
@@ -160,7 +160,7 @@ class RestoreWizard(Page):
 
     def _head(self) -> list[list[Piece]]:
         if self.step == POINT:
-            line = timeline(self._own, datetime.now(UTC), max(0, self.size.width - 4))
+            line = timeline(self._own, clock.now(), max(0, self.size.width - 4))
             return [
                 [(f" {line}", "dim")],
                 [(" Which point? ✗ is damaged. enter or ] takes the one under the cursor.", "")],
@@ -190,7 +190,7 @@ class RestoreWizard(Page):
         return plan_lines(self.draft, self.plan, self.error, self.ui.picture.jobs.records, asking=self.asking)
 
     def _point_text(self, point: PointView) -> list[list[Piece]]:
-        lost = age((datetime.now(UTC) - point.time).total_seconds())
+        lost = age((clock.now() - point.time).total_seconds())
         newer = sum(1 for other in self._own if other.id > point.id and other.good)
         more = f"; {newer} newer good point{'s' if newer > 1 else ''} exist{'' if newer > 1 else 's'}" if newer else ""
         return [*point_words(point), [(f"What was written in the last {lost} is not in it{more}.", "warn")]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from vmtui.model.errors import VmtuiError
 from vmtui.model.job import JobRecord
 from vmtui.overview.words import local, size
 from vmtui.restore.plan import RestorePlan
+from vmtui.tui import clock
 from vmtui.tui.screens.job import MARKS
 from vmtui.tui.widgets.frame import Piece
 from vmtui.tui.wizard.draft import Draft, Target, past_rates, time_words
@@ -104,7 +105,7 @@ def plan_lines(
         [("Time      ", "strong"), (time_words(plan.data_bytes, rates, draft.host), "")],
     ]
     if rates:
-        now = datetime.now(UTC).astimezone()
+        now = clock.now().astimezone()
         first, last = (now + timedelta(seconds=plan.data_bytes / rate) for rate in (max(rates), min(rates)))
         lines.append([("Ready     ", "strong"), (f"between {first:%H:%M} and {last:%H:%M} if it starts now", "")])
     lines.append([("Destroys  ", "strong"), (plan.destroys, "warn" if draft.target is Target.IN_PLACE else "")])
