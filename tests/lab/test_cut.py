@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from tests.support.daemons import cut_ssh, end_libvirtd, restart_libvirtd
 from tests.support.guests import wait_agent
 from tests.support.holding import ended
 from tests.support.site import Site
+from tests.support.small import fill, small_file_system
 from tests.support.vms import MIB, TestVm
 from vmtui.lab import LabInfo, down, up
 
@@ -160,23 +159,10 @@ def test_guest_powers_itself_off(guests: LabInfo, new_client: Callable[..., Clie
 
 
 @pytest.fixture
-def small(client: Client, tmp_path: Path) -> Iterator[Path]:
-    """A small file system for the repository, made so that it can be filled: real where root may mount one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.getuid() == 0:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=True)
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A small file system for the repository."""
+    with small_file_system(tmp_path / "small", 24 * MIB) as folder:
         yield folder
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-    else:
-        image = tmp_path / "small.img"
-        subprocess.run(["truncate", "-s", "24M", str(image)], check=True)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
-        server = subprocess.Popen(["fuse2fs", "-f", str(image), str(folder)])
-        wait_until(lambda: os.path.ismount(folder), 10, "the small file system mounted")
-        yield folder
-        server.send_signal(signal.SIGTERM)
-        server.wait(10)
 
 
 @pytest.mark.parametrize("filled_at", ["backup.transfer", "backup.packed", "backup.indexed"])
@@ -206,12 +192,3 @@ def test_repository_full(
     client.assert_restores(first, south, held_then, tmp_path)
     client.ok("verify", "--all")
     assert_next_is_right(client, vm, south, tmp_path)
-
-
-def fill(path: Path) -> None:
-    """Take all room that is left."""
-    piece = bytes(64 << 10)
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while len(piece) > 0:
-            if file.write(piece) < len(piece):
-                piece = piece[: len(piece) // 2]

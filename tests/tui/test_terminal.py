@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,3 +130,33 @@ def test_small_terminals_show_what_matters(
     screen = terminal.wait_for("RPO", "✗ never")
     assert vm.name[:5] in screen
     assert "State" in screen
+
+
+def test_passphrase_is_asked_for_and_reaches_the_worker(
+    client: Client, vm: TestVm, open_terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    key = tmp_path / "locked"
+    key.write_bytes(Path(client.settings["hosts"]["north"]["key"]).read_bytes())
+    key.chmod(0o600)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(key)], check=True)
+    client.settings["hosts"]["north"]["key"] = str(key)
+    client.save()
+    terminal = open_terminal()
+    terminal.press("5")
+    terminal.wait_for("✗ login refused")
+    terminal.press("Enter")
+    terminal.wait_for("Log in to north", "enter takes it")
+    terminal.type("open sesame")
+    assert "sesame" not in terminal.screen
+    terminal.press("Enter")
+    terminal.wait_for("✓ connected", "2 ·")
+    terminal.press("2")
+    terminal.wait_for("[2 VMs]", vm.name)
+    terminal.press("b")
+    terminal.wait_for("queued")
+    terminal.press("4")
+    terminal.wait_for("[4 Jobs]", "backup")
+    terminal.press("Enter")
+    terminal.wait_for("✓ ok", "is committed")
+    for path in client.folder.rglob("*"):
+        assert not path.is_file() or b"sesame" not in path.read_bytes()

@@ -13,6 +13,7 @@ from typing import Any
 
 import paramiko
 
+from vmtui.hosts import secrets
 from vmtui.hosts.channels import HostTransport
 from vmtui.hosts.trust import TrustStore
 from vmtui.model.errors import FailedError, UnreachableError, VmtuiError
@@ -188,7 +189,7 @@ def _prefer_keys(transport: HostTransport, kinds: list[str]) -> None:
 
 def _authenticate(host: Host, address: Address, transport: HostTransport) -> None:
     tried: list[str] = []
-    for what, key in _identities(address, tried):
+    for what, key in _identities(address, tried, secrets.kept(host.name)):
         tried.append(what)
         try:
             transport.auth_publickey(address.user, key)
@@ -198,18 +199,19 @@ def _authenticate(host: Host, address: Address, transport: HostTransport) -> Non
             raise _unreachable(host, f"the login broke off: {error}") from error
         if transport.is_authenticated():
             return
-    if host.password_command:
+    typed = secrets.kept(host.name)
+    if typed is not None or host.password_command:
         tried.append("password")
-        _password_login(host, address, transport)
+        _password_login(host, address, transport, _asked(host) if typed is None else typed)
         return
     raise _refused(host, address, tried)
 
 
-def _identities(address: Address, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+def _identities(address: Address, tried: list[str], passphrase: str | None) -> Iterator[tuple[str, paramiko.PKey]]:
     """Keys in the order of preference; what cannot be used is noted in `tried`."""
     for path in address.keys:
         try:
-            yield path, paramiko.PKey.from_path(Path(path).expanduser())
+            yield path, _load_key(Path(path).expanduser(), passphrase)
         except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
             tried.append(f"{path} ({_key_problem(error)})")
     try:
@@ -222,19 +224,31 @@ def _identities(address: Address, tried: list[str]) -> Iterator[tuple[str, param
     for name in ("id_ed25519", "id_ecdsa", "id_rsa"):
         path_default = Path.home() / ".ssh" / name
         if path_default.is_file():
-            yield from _identities(Address(address.host, address.port, address.user, (str(path_default),), None), tried)
+            yield from _identities(
+                Address(address.host, address.port, address.user, (str(path_default),), None), tried, passphrase
+            )
+
+
+def _load_key(path: Path, passphrase: str | None) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_path(path)
+    except (TypeError, paramiko.PasswordRequiredException):
+        if passphrase is None:
+            raise
+        return paramiko.PKey.from_path(path, passphrase.encode())
 
 
 def _key_problem(error: Exception) -> str:
     # The library below paramiko says TypeError for a locked key of OpenSSH's format.
     if isinstance(error, paramiko.PasswordRequiredException | TypeError):
-        return "has a passphrase; add it to the SSH agent"
+        return "has a passphrase; add it to the SSH agent, or type it in the screens: enter on the host"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return f"not a usable key: {error}"
 
 
-def _password_login(host: Host, address: Address, transport: HostTransport) -> None:
+def _asked(host: Host) -> str:
+    """What the password_command prints."""
     try:
         answer = subprocess.run(
             host.password_command,
@@ -250,8 +264,12 @@ def _password_login(host: Host, address: Address, transport: HostTransport) -> N
             f"The password_command of {host.name} failed: {type(error).__name__}.",
             host=host.name,
         ) from error
+    return answer.stdout.rstrip("\r\n")
+
+
+def _password_login(host: Host, address: Address, transport: HostTransport, password: str) -> None:
     try:
-        transport.auth_password(address.user, answer.stdout.rstrip("\r\n"), fallback=False)
+        transport.auth_password(address.user, password, fallback=False)
     except paramiko.AuthenticationException as error:
         raise _refused(host, address, ["password"]) from error
     except (paramiko.SSHException, EOFError, OSError) as error:

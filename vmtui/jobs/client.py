@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from vmtui.jobs import worker
+from vmtui.jobs import handover, worker
 from vmtui.jobs.database import APPLICATION, JOB_FORMAT, QUEUE, database_url, partition
 from vmtui.model.codec import from_plain, parse_instant, to_plain
 from vmtui.model.errors import RefusedError, UsageError
@@ -59,6 +59,7 @@ class JobClient:
         """
         self._refuse_read_only(kind, host)
         worker.ensure(self._settings)
+        handover.hand_over(self._settings.state)
         now = datetime.now(UTC)
         spec = JobSpec(
             kind=kind,

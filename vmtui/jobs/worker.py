@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from vmtui import calls
+from vmtui.jobs import handover
 from vmtui.model.errors import UnreachableError, UsageError
 from vmtui.model.settings import Settings
 
@@ -104,6 +105,7 @@ def serve(settings: Settings, *, idle_exit: bool) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     pid = settings.state / _PID
     try:
+        handover.listen(settings.state)
         busy = _launch(settings)
         pid.write_text(f"{os.getpid()}\n")
         _wait(stop, busy, idle_exit=idle_exit)

@@ -45,3 +45,23 @@ def add(app: VmtuiApp, name: str, text: str) -> None:
     app.settings = replace(fresh, read_only=app.settings.read_only)
     app.add_feed(name)
     app.say(f"host {name} was added to {app.settings.path}")
+
+
+def ask_secret(app: VmtuiApp, focus: Focus) -> None:
+    """Ask for the password of a host or the passphrase of its key; it stays in memory, here and in the worker."""
+    name = focus.hosts[0].name
+
+    def answered(secret: str | None) -> None:
+        if secret:
+            app.in_background(lambda: _take_secret(app, name, secret), lambda _: app.host_feeds[name].poke())
+
+    note = "password, or passphrase of the key; kept in memory alone, until the screens and the worker end"
+    app.push_screen(Ask(f"Log in to {name}", "", note, secret=True), answered)
+
+
+def _take_secret(app: VmtuiApp, name: str, secret: str) -> None:
+    from vmtui.hosts import secrets
+    from vmtui.jobs.handover import hand_over
+
+    secrets.keep(name, secret)
+    hand_over(app.settings.state)

@@ -41,11 +41,15 @@ def change_line(app: VmtuiApp) -> None:
 
 
 def _open_host(app: VmtuiApp, focus: Focus) -> None:
+    from vmtui.tui.verbs.hosts import ask_secret
     from vmtui.tui.verbs.trust import trust
 
     host = focus.hosts[0]
     if host.state in (HostState.KEY_UNKNOWN, HostState.KEY_CHANGED):
         trust(app, focus)
+        return
+    if host.state is HostState.LOGIN_REFUSED:
+        ask_secret(app, focus)
         return
     app.go_to("vms")
     app.call_after_refresh(_filter_vms, app, host.name)
