@@ -20,13 +20,12 @@ from vmtui.lab.machines import Machine
 @pytest.fixture(scope="module")
 def cramped() -> Iterator[tuple[LabInfo, Path]]:
     """A lab with one guest, started after a small file system was mounted, so that its QEMU sees it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder,
-        small_file_system(Path(folder) / "scratch", 44 * MIB) as scratch,
-    ):
-        root = Path(folder) / "lab"
-        yield up(root, wanted=(Machine("north", "web1", running=True),)), scratch
-        down(root)
+    with tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder:
+        Path(folder).chmod(0o755)  # the lab's account goes through it
+        with small_file_system(Path(folder) / "scratch", 28 * MIB) as scratch:
+            root = Path(folder) / "lab"
+            yield up(root, wanted=(Machine("north", "web1", running=True),)), scratch
+            down(root)
 
 
 @pytest.mark.xdist_group("guests")
@@ -39,15 +38,15 @@ def test_scratch_full_guest_goes_on(
     hosts = plain.settings["hosts"]
     # With so small a reserve the sentry may come too late, which is what is wanted here.
     client = new_client(
-        of=lab, hosts=hosts | {"north": hosts["north"] | {"scratch": str(scratch), "scratch_reserve": "4K"}}
+        of=lab, hosts=hosts | {"north": hosts["north"] | {"scratch": str(scratch), "scratch_reserve": "1M"}}
     )
     client.init()
-    run_in_guest(north, "web1", "dd if=/dev/zero of=/big bs=1M count=80 && sync")
+    run_in_guest(north, "web1", "dd if=/dev/zero of=/big bs=1M count=40 && sync")
     with held_backup(client, "north/web1", "backup.half", tmp_path) as held:
         run_in_guest(
             north,
             "web1",
-            "tr '\\0' x < /dev/zero | dd of=/big bs=1M count=80 iflag=fullblock conv=notrunc; sync; touch /done",
+            "tr '\\0' x < /dev/zero | dd of=/big bs=1M count=40 iflag=fullblock conv=notrunc; sync; touch /done",
             wait=False,
         )
         wait_until(
@@ -56,7 +55,7 @@ def test_scratch_full_guest_goes_on(
                 and "running" not in north.virsh("domjobinfo", "web1", check=False)
                 and _ended(north)
             ),
-            120,
+            60,
             "the end of the libvirt job",
         )
         result = held.finish()

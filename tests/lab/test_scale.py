@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.client import Client, disk_images, remove_vm
 from tests.support.site import Site
 from tests.support.sshd import sshd
@@ -25,6 +27,7 @@ MANY = 2_000
 # -- many VMs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_inventory_of_two_thousand_vms(client: Client, north: Site, tmp_path: Path) -> None:
     """libvirt's test driver, served by the site's own libvirtd, listed in under 3 s."""
     domain = (
@@ -58,7 +61,8 @@ def test_inventory_of_two_thousand_vms(client: Client, north: Site, tmp_path: Pa
 # -- a host that hangs ---------------------------------------------------------------------------
 
 
-def test_a_hung_host_delays_nobody(client: Client, north: Site, south: Site) -> None:
+@pytest.mark.alone
+def test_a_hung_host_delays_nobody(client: Client, vm: TestVm, north: Site, south: Site) -> None:
     """The others' rows come, and the whole answer within the hung host's deadline and a margin."""
     margin = 4.0  # the grace of asking all hosts, and the start of the program
     deadline = 4.0
@@ -76,6 +80,7 @@ def test_a_hung_host_delays_nobody(client: Client, north: Site, south: Site) -> 
         rows = client.ok("hosts", "--json").json
         server.go_on()
         assert "south" in result.err
+        assert vm.name in north.domains()
         assert {row["name"] for row in result.json if row["host"] == "north"} >= north.domains()
         assert {row["host"]: row["state"] for row in rows}["north"] == "connected"
         assert {row["host"]: row["state"] for row in rows}["south"] != "connected"
@@ -93,6 +98,7 @@ def peak_mib(pid: int) -> float:
     return int(match.group(1)) / 1024
 
 
+@pytest.mark.alone
 def test_a_sparse_disk_of_one_tebibyte(client: Client, new_vm: Callable[..., TestVm], tmp_path: Path) -> None:
     """1 GiB of data in 1 TiB: only what is there is read, by a worker below 400 MiB, there and back."""
     vm = new_vm([Spec(size=TIB)], started=False)

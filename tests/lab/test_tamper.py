@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,16 +118,25 @@ def is_reported(repository: Path, cache: Path) -> bool:
         return error.exit_code in (ExitCode.DAMAGE, ExitCode.USAGE)
 
 
-@pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(
+    ("space", "act"), [(space, act) for space in SPACES for act in ACTS if (space, act) != ("events", "delete")]
+)
 @pytest.mark.parametrize("cached", [True, False], ids=["index cached", "index fresh"])
 def test_verify_finds_every_damage(
     written: tuple[Client, str, str], tmp_path: Path, space: str, act: str, cached: bool
 ) -> None:
-    """Every object of the kind, one after the other, each damage alone."""
+    """Every object of the kind, one after the other, each damage alone.
+
+    A history whose entry is deleted is as good as one whose entry was not yet written when the machine
+    stopped, so it cannot be told from it; the point itself is whole.
+    """
     repository = copy_of(written, tmp_path)
-    cache = tmp_path / "cache"
-    assert not is_reported(repository, cache)
+    numbers = itertools.count() if not cached else itertools.repeat(0)
+
+    def cache() -> Path:
+        return tmp_path / f"cache{next(numbers)}"
+
+    assert not is_reported(repository, cache())
     kinds = objects(repository)
     assert kinds[space]
     for path in kinds[space]:
@@ -135,15 +145,11 @@ def test_verify_finds_every_damage(
             continue
         before = path.read_bytes()
         ACTS[act](path, others)
-        if not cached:
-            shutil.rmtree(cache)
-        assert is_reported(repository, cache), f"{act} of {path.relative_to(repository)} was not noticed"
+        assert is_reported(repository, cache()), f"{act} of {path.relative_to(repository)} was not noticed"
         path.write_bytes(before)
-        if not cached:
-            shutil.rmtree(cache)
         for event in set(objects(repository).get("events", [])) - set(kinds["events"]):
             event.unlink()  # the verdict that the check wrote down
-        assert not is_reported(repository, cache)
+        assert not is_reported(repository, cache())
         for event in set(objects(repository).get("events", [])) - set(kinds["events"]):
             event.unlink()
 

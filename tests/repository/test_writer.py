@@ -148,6 +148,7 @@ print(early, peak())
 """
 
 
+@pytest.mark.alone
 def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
     """1 GiB of different blocks; packs are dropped in place of the disk, which is not what is measured."""
     done = subprocess.run(

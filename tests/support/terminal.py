@@ -25,7 +25,9 @@ class Terminal:
     ) -> None:
         self._server = f"vmtui-test-{uuid.uuid4().hex[:8]}"
         clean = {
-            name: value for name, value in os.environ.items() if not name.startswith(("TMUX", "VMTUI_", "NO_COLOR"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TMUX", "VMTUI_", "NO_COLOR", "COLUMNS", "LINES"))
         }
         self._tmux(
             "-f",

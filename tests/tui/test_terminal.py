@@ -23,6 +23,7 @@ def open_terminal(client: Client) -> Iterator[Callable[..., Terminal]]:
         argv = [*PROGRAM, "--config", str(client.config)]
         environment = {"VMTUI_FAILPOINT": failpoint} if failpoint else {}
         made.append(Terminal(argv, environment=environment, **size))
+        made[-1].wait_for("vmtui", "Pulse" if size.get("columns", 120) >= 80 else "[1]")
         return made[-1]
 
     yield make
@@ -71,11 +72,17 @@ def test_from_the_first_look_to_the_evidence(
         remove_vm(south, name)
 
 
-def back_up_from_the_list(terminal: Terminal, vm: TestVm) -> None:
+def filter_by(terminal: Terminal, name: str) -> None:
+    """Filter, and wait until the keys are the table's again."""
     terminal.press("/")
-    terminal.type(vm.name)
+    terminal.type(name)
+    terminal.wait_for(f"filter {name}")
     terminal.press("Enter")
-    terminal.wait_for("1 of")
+    wait_until(lambda: name not in terminal.screen.splitlines()[-2], 30, "the end of the prompt")
+
+
+def back_up_from_the_list(terminal: Terminal, vm: TestVm) -> None:
+    filter_by(terminal, vm.name)
     terminal.press("b")
     terminal.wait_for("queued")
     terminal.press("4")
@@ -86,9 +93,8 @@ def restore_to_south(terminal: Terminal, vm: TestVm, point: str) -> None:
     """Through the wizard, by keys alone."""
     terminal.press("2")
     terminal.wait_for("[2 VMs]", vm.name, "✓")
-    terminal.press("/")
-    terminal.type(vm.name)
-    terminal.press("Enter", "r")
+    filter_by(terminal, vm.name)
+    terminal.press("r")
     terminal.wait_for("[1 POINT]", point[-6:])
     terminal.press("]")
     terminal.wait_for("[2 TARGET]", "a new VM beside")
@@ -127,7 +133,7 @@ def test_small_terminals_show_what_matters(
 ) -> None:
     terminal = open_terminal(columns=columns, rows=rows)
     terminal.press("2")
-    screen = terminal.wait_for("RPO", "✗ never")
+    screen = terminal.wait_for("State", "RPO", "✗ never", vm.name[:5])
     assert vm.name[:5] in screen
     assert "State" in screen
 
@@ -155,7 +161,7 @@ def test_passphrase_is_asked_for_and_reaches_the_worker(
     terminal.press("b")
     terminal.wait_for("queued")
     terminal.press("4")
-    terminal.wait_for("[4 Jobs]", "backup")
+    terminal.wait_for("[4 Jobs]", "► backup")
     terminal.press("Enter")
     terminal.wait_for("✓ ok", "is committed")
     for path in client.folder.rglob("*"):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import time
 from collections.abc import Iterator, Sequence
 
 from vmtui.hosts.session import HostSession
 from vmtui.hosts.shell import LifeLine
-from vmtui.model.errors import FailedError, VmtuiError
+from vmtui.model.errors import FailedError, UnreachableError, VmtuiError
 from vmtui.model.stream import Stream
 
 EXPORT = "disk"
@@ -20,6 +21,8 @@ EXPORT = "disk"
 
 _STOP_S = 60.0
 """Closing a large qcow2 image writes its metadata, which takes its time."""
+_CONNECT_TRIES = 20
+_CONNECT_PAUSE_S = 0.1
 
 _SCRIPT = r"""
 name=$1 socket=$2
@@ -78,7 +81,14 @@ class DiskServer:
         self._line: LifeLine = session.lifeline(_SCRIPT, ["qemu-nbd", socket, *argv])
 
     def connect(self) -> Stream:
-        """A new connection to it."""
+        """A new connection to it; its socket is there a moment before it listens."""
+        for _ in range(_CONNECT_TRIES):
+            try:
+                return self._session.stream(self.socket)
+            except UnreachableError:
+                if not self._session.alive:
+                    raise
+                time.sleep(_CONNECT_PAUSE_S)
         return self._session.stream(self.socket)
 
     def stop(self) -> None:

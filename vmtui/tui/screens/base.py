@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual import events, on
+from textual import events
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
@@ -170,9 +170,16 @@ class Page(Screen[None]):
         """A key that no field took: the registry says what it does here."""
         if isinstance(self.focused, Input):
             # The field has first call on its keys; only those that leave it are ours.
-            if event.key == "escape":
+            if event.key in ("escape", "enter"):
+                # At once, not by a message: the next key belongs to the page again.
                 event.stop()
-                self.back()
+                event.prevent_default()
+                self.back() if event.key == "escape" else self.line_entered()
+            elif event.is_printable and event.character is not None:
+                # It was typed before the field had the focus, and is meant for it; never for a command.
+                event.stop()
+                event.prevent_default()
+                self.focused.insert_text_at_cursor(event.character)
             return
         command = self.ui.registry.for_key(event.key, self.VIEW)
         if command is not None:
@@ -231,11 +238,11 @@ class Page(Screen[None]):
         """Give the keys back to the body."""
         self.set_focus(None)
 
-    @on(Input.Submitted, "#prompt")
-    def line_entered(self, event: Input.Submitted) -> None:
+    def line_entered(self) -> None:
         """Enter keeps a filter, and runs a command."""
-        is_command = event.input.has_class("command")
-        text = event.value
+        prompt = self.query_one("#prompt", Input)
+        is_command = prompt.has_class("command")
+        text = prompt.value
         self.close_line()
         if is_command and text.strip():
             self.ui.run_line(text)
