@@ -11,25 +11,25 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import wait_until
-from vmtui.hosts import secrets
+from vmtui import keyring
 from vmtui.jobs.handover import hand_over
 
 LISTENER = """
 import sys, time
 from pathlib import Path
-from vmtui.hosts import secrets
+from vmtui import keyring
 from vmtui.jobs.handover import listen
 listen(Path(sys.argv[1]))
 print("ready", flush=True)
-while secrets.kept("kvm1") is None:
+while keyring.kept("kvm1") is None:
     time.sleep(0.01)
-print(secrets.kept("kvm1"), flush=True)
+print(keyring.kept("kvm1"), flush=True)
 """
 
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "_kept", {})
+    monkeypatch.setattr(keyring, "_kept", {})
 
 
 def test_a_secret_goes_from_memory_to_memory(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_secret_goes_from_memory_to_memory(tmp_path: Path) -> None:
         assert listener.stdout.readline() == "ready\n"
         place = state / "worker.sock"
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
-        secrets.keep("kvm1", "p\u00e4ss w\u00f6rd")
+        keyring.keep("kvm1", "p\u00e4ss w\u00f6rd")
         assert hand_over(state)
         assert listener.stdout.readline() == "p\u00e4ss w\u00f6rd\n"
         for path in state.rglob("*"):
@@ -55,7 +55,7 @@ def test_a_secret_goes_from_memory_to_memory(tmp_path: Path) -> None:
 
 def test_nobody_listens(tmp_path: Path) -> None:
     assert hand_over(tmp_path), "there is nothing to give"
-    secrets.keep("kvm1", "x")
+    keyring.keep("kvm1", "x")
     assert not hand_over(tmp_path)
 
 
@@ -73,6 +73,6 @@ def test_garbage_does_not_end_the_listener(tmp_path: Path) -> None:
                 client.connect(f"/proc/self/fd/{descriptor}/worker.sock")
                 os.close(descriptor)
                 client.sendall(garbage)
-        secrets.keep("kvm1", "right")
+        keyring.keep("kvm1", "right")
         wait_until(lambda: hand_over(tmp_path), 10, "the handover")
         assert listener.stdout.readline() == "right\n"

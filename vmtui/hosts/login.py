@@ -13,7 +13,7 @@ from typing import Any
 
 import paramiko
 
-from vmtui.hosts import secrets
+from vmtui import keyring
 from vmtui.hosts.channels import HostTransport
 from vmtui.hosts.trust import TrustStore
 from vmtui.model.errors import FailedError, UnreachableError, VmtuiError
@@ -189,7 +189,7 @@ def _prefer_keys(transport: HostTransport, kinds: list[str]) -> None:
 
 def _authenticate(host: Host, address: Address, transport: HostTransport) -> None:
     tried: list[str] = []
-    for what, key in _identities(address, tried, secrets.kept(host.name)):
+    for what, key in _identities(address, tried, keyring.kept(host.name)):
         tried.append(what)
         try:
             transport.auth_publickey(address.user, key)
@@ -199,7 +199,7 @@ def _authenticate(host: Host, address: Address, transport: HostTransport) -> Non
             raise _unreachable(host, f"the login broke off: {error}") from error
         if transport.is_authenticated():
             return
-    typed = secrets.kept(host.name)
+    typed = keyring.kept(host.name)
     if typed is not None or host.password_command:
         tried.append("password")
         _password_login(host, address, transport, _asked(host) if typed is None else typed)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmtui.hosts import secrets
+from vmtui import keyring
 
 _SOCKET = "worker.sock"
 _LIMIT = 1 << 20
@@ -52,7 +52,7 @@ def _take(connection: socket.socket) -> None:
     while len(data) < _LIMIT and (piece := connection.recv(65536)):
         data += piece
     for host, secret in json.loads(data).items():
-        secrets.keep(str(host), str(secret))
+        keyring.keep(str(host), str(secret))
     connection.sendall(b"taken")
 
 
@@ -62,7 +62,7 @@ def hand_over(state: Path) -> bool:
     Returns:
         Whether it took it, or there was nothing to give.
     """
-    known = secrets.everything()
+    known = keyring.everything()
     if not known:
         return True
     try:

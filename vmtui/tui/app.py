@@ -49,6 +49,12 @@ class Look:
     """How long a dialog does not listen after it appeared and after the last key."""
 
 
+def _matters(known: Picture) -> tuple[Any, ...]:
+    """What the list of VMs is made of; that hosts answered once more changes nothing in it."""
+    hosts = tuple((name, id(view.vms), view.away, view.as_of is None) for name, view in known.hosts.items())
+    return hosts, id(known.catalogue.points), known.catalogue.error is None, known.catalogue.as_of is None
+
+
 class VmtuiApp(App[str], inherit_bindings=False):
     """The screens over one configuration.
 
@@ -151,7 +157,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         before = self.picture
         for sender, letter in letters.items():
             self._take(sender, letter)
-        if self.picture.hosts != before.hosts or self.picture.catalogue is not before.catalogue:
+        if _matters(before) != _matters(self.picture):
             self.composer.give(self.picture.hosts, self.picture.catalogue)
         self.repaint()
 

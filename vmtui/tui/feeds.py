@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from vmtui.jobs import JobClient
     from vmtui.repository import PointName, Repository
 
-HOST_PERIOD_S = 5.0
+HOST_PERIOD_S = 15.0
 _BACK_OFF_S = (2.0, 5.0, 10.0, 20.0, 40.0)
 _SLOW_FACTS_S = 60.0
 """Capabilities and pools are asked this often."""
-CATALOGUE_PERIOD_S = 3.0
+CATALOGUE_PERIOD_S = 10.0
 _STATS_S = 60.0
 _JOBS_BUSY_S = 0.5
-_JOBS_IDLE_S = 2.0
-_ROWS_S = 5.0
+_JOBS_IDLE_S = 3.0
+_ROWS_S = 20.0
 """Ages are put in order anew this often, when nothing else happens."""
 
 

@@ -23,6 +23,8 @@ from vmtui.tui.widgets.table import VirtualTable
 if TYPE_CHECKING:
     from vmtui.tui.app import VmtuiApp
 
+_QUIET_TICKS = 5
+
 TABS = (
     ("pulse", "1", "Pulse"),
     ("vms", "2", "VMs"),
@@ -47,6 +49,7 @@ class Page(Screen[None]):
     INHERIT_BINDINGS = False
     drawable = False
     """Between mounting and unmounting."""
+    _ticks = 0
 
     def compose(self) -> ComposeResult:
         """Lines around the body."""
@@ -98,7 +101,18 @@ class Page(Screen[None]):
             self.lines()
 
     def tick(self) -> None:
-        """A second has passed: ages have grown."""
+        """A second has passed: the clock goes on, and ages have grown.
+
+        Ages are minutes mostly, so they are drawn every second only while something runs.
+        """
+        self._ticks += 1
+        if self.ui.picture.jobs.active or self._ticks % _QUIET_TICKS == 0:
+            self.grow_older()
+        else:
+            self.query_one("#tabs", Clickable).say_parts(self._tabs())
+
+    def grow_older(self) -> None:
+        """Draw ages again."""
         self.paint()
 
     def draw(self, _picture: Picture, /) -> None:
@@ -307,8 +321,8 @@ class TableView(Page):
         panel.display = bool(lines) and not self.has_class("zoomed")
         panel.say(lines)
 
-    def tick(self) -> None:
-        """Ages have grown."""
+    def grow_older(self) -> None:
+        """Draw ages again."""
         self.table.refresh_ages()
         self.lines()
 

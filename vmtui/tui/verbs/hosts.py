@@ -60,8 +60,8 @@ def ask_secret(app: VmtuiApp, focus: Focus) -> None:
 
 
 def _take_secret(app: VmtuiApp, name: str, secret: str) -> None:
-    from vmtui.hosts import secrets
+    from vmtui import keyring
     from vmtui.jobs.handover import hand_over
 
-    secrets.keep(name, secret)
+    keyring.keep(name, secret)
     hand_over(app.settings.state)
