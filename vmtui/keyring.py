@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+REPOSITORY = "the repository"
+"""Stands for the repository where a host is asked for; no host has a name with a blank."""
+
 _lock = threading.Lock()
 _kept: dict[str, str] = {}
 

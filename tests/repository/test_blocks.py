@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmtui.repository.blocks import Codec, Kind, Packer, Unpacker, block_id, node_id
+from vmtui.repository.blocks import Codec, Kind, Packer, Unpacker
+from vmtui.repository.keys import PLAIN
 
 DATAS = st.lists(
     st.one_of(
@@ -18,7 +19,7 @@ DATAS = st.lists(
 
 @given(DATAS)
 def test_what_is_packed_is_unpacked(datas: list[bytes]) -> None:
-    blobs = Packer(3).pack([block_id(data) for data in datas], Kind.BLOCK, [memoryview(data) for data in datas])
+    blobs = Packer(3).pack([PLAIN.block_id(data) for data in datas], Kind.BLOCK, [memoryview(data) for data in datas])
     unpacker = Unpacker()
     assert [unpacker.unpack(blob.codec, bytes(blob.payload), blob.size) for blob in blobs] == datas
     assert all(len(blob.payload) <= blob.size for blob in blobs)
@@ -39,4 +40,4 @@ def test_a_payload_of_another_size_is_not_unpacked(size: int) -> None:
 
 @given(st.binary(max_size=100))
 def test_no_block_can_pass_for_a_node(data: bytes) -> None:
-    assert block_id(data) != node_id(data)
+    assert PLAIN.block_id(data) != PLAIN.node_id(data)

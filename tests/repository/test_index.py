@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.repositories import create, noise
 from vmtui.repository import Repository, segments
-from vmtui.repository.blocks import block_id
 from vmtui.repository.index import Index
+from vmtui.repository.keys import PLAIN
 from vmtui.repository.packs import Entry, PackInfo
 from vmtui.repository.store import INDEX, ObjectStore
 
@@ -18,32 +18,36 @@ _LATER = """
 import sys
 from pathlib import Path
 from vmtui.repository.index import Index
+from vmtui.repository.keys import PLAIN
 from vmtui.repository.store import ObjectStore
 index = Index(Path(sys.argv[2]))
 for _ in range(int(sys.argv[3])):
-    index.sync(ObjectStore(sys.argv[1]))
+    index.sync(ObjectStore(sys.argv[1]), PLAIN, lambda _: True)
 print(len(index.segment_names()), sum(item is not None for item in index.find([bytes.fromhex(i) for i in sys.argv[4:]])))
 """
 
 
 def blob(number: int) -> bytes:
-    return block_id(number.to_bytes(4, "big"))
+    return PLAIN.block_id(number.to_bytes(4, "big"))
 
 
 def made_up_pack(numbers: list[int], salt: str = "") -> PackInfo:
     """A pack that holds these blobs, as a segment names it; its bytes are not needed here."""
-    entries = tuple(Entry(blob(number), 0, 0, 8 + 100 * place, 100, 4096) for place, number in enumerate(numbers))
-    return PackInfo(hashlib.sha256(f"{numbers}{salt}".encode()).hexdigest(), 8 + 100 * len(numbers) + 48, entries)
+    entries = tuple(
+        Entry(place, blob(number), 0, 0, 40 + 100 * place, 100, 4096) for place, number in enumerate(numbers)
+    )
+    name = hashlib.sha256(f"{numbers}{salt}".encode()).hexdigest()
+    return PackInfo(name, bytes(32), 40 + 100 * len(numbers) + 48, entries)
 
 
 def put_segment(store: ObjectStore, *packs: PackInfo) -> str:
-    name, data = segments.build(packs)
+    name, data = segments.build(packs, PLAIN)
     store.put(INDEX, name, data)
     return name
 
 
 def packs_of(index: Index, numbers: list[int]) -> list[str | None]:
-    return [place.pack if place else None for place in index.find([blob(number) for number in numbers])]
+    return [place.pack.name if place else None for place in index.find([blob(number) for number in numbers])]
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmtui.repository.blocks import ID_SIZE, ZERO_ID, node_id
+from vmtui.repository.blocks import ID_SIZE, ZERO_ID
+from vmtui.repository.keys import PLAIN
 from vmtui.repository.maps import FANOUT, MapBuilder, MapReader, block_count, leaf_count
 
 SIZES = [1, 2, FANOUT - 1, FANOUT, FANOUT + 1, 2 * FANOUT + 3, FANOUT**2 - 1, FANOUT**2, FANOUT**2 + 1, FANOUT**2 + 777]
@@ -16,8 +17,8 @@ class Nodes(dict[bytes, bytes]):
     """Stored nodes by id."""
 
     def put(self, data: bytes) -> bytes:
-        self[node_id(data)] = data
-        return node_id(data)
+        self[PLAIN.node_id(data)] = data
+        return PLAIN.node_id(data)
 
 
 def build(nodes: Nodes, ids: list[bytes]) -> bytes:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.support.repositories import create
 from vmtui.model.errors import DamageError
-from vmtui.repository.blocks import Kind, Packer, Unpacker, block_id
+from vmtui.repository.blocks import Kind, Packer, Unpacker
+from vmtui.repository.keys import PLAIN
 from vmtui.repository.packs import (
     Entry,
     PackBuilder,
@@ -23,8 +24,8 @@ from vmtui.repository.store import PACKS
 
 
 def pack(datas: list[bytes]) -> tuple[PackInfo, bytes]:
-    builder = PackBuilder()
-    for blob in Packer(3).pack([block_id(data) for data in datas], Kind.BLOCK, datas):
+    builder = PackBuilder(PLAIN)
+    for blob in Packer(3).pack([PLAIN.block_id(data) for data in datas], Kind.BLOCK, datas):
         builder.add(blob)
     info, data = builder.finish()
     return info, bytes(data)
@@ -33,7 +34,7 @@ def pack(datas: list[bytes]) -> tuple[PackInfo, bytes]:
 @given(st.lists(st.binary(min_size=1, max_size=2000), min_size=1, max_size=10))
 def test_a_pack_gives_its_blobs_back(datas: list[bytes]) -> None:
     info, data = pack(datas)
-    found = check_whole(info.name, data)
+    found = check_whole(info.name, data, PLAIN)
     assert found == info
     unpacker = Unpacker()
     assert [
@@ -48,14 +49,14 @@ def test_a_flipped_byte_anywhere_is_found() -> None:
         bad = bytearray(data)
         bad[place] ^= 0x40
         with pytest.raises(DamageError):
-            check_whole(info.name, bytes(bad))
+            check_whole(info.name, bytes(bad), PLAIN)
 
 
 def test_a_pack_cut_anywhere_is_found() -> None:
     info, data = pack([b"abc" * 30, b"xyz"])
     for length in range(len(data)):
         with pytest.raises(DamageError):
-            check_whole(info.name, data[:length])
+            check_whole(info.name, data[:length], PLAIN)
 
 
 def test_flipped_directory_bytes_are_found_without_reading_the_blobs(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_flipped_directory_bytes_are_found_without_reading_the_blobs(tmp_path: P
         bad[place] ^= 0x01
         store.put(PACKS, info.name, bytes(bad))
         with pytest.raises(DamageError):
-            read_directory(store, info.name)
+            read_directory(store, info.name, PLAIN)
 
 
 def test_a_cut_pack_is_found_without_reading_the_blobs(tmp_path: Path) -> None:
@@ -76,27 +77,27 @@ def test_a_cut_pack_is_found_without_reading_the_blobs(tmp_path: Path) -> None:
     for length in range(0, len(data), 3):
         store.put(PACKS, info.name, data[:length])
         with pytest.raises(DamageError):
-            read_directory(store, info.name)
+            read_directory(store, info.name, PLAIN)
 
 
 @given(st.binary(max_size=400))
 def test_foreign_bytes_named_by_their_hash_are_damage_or_a_pack(data: bytes) -> None:
     with pytest.raises(DamageError):
-        check_whole(hashlib.sha256(data).hexdigest(), data)
+        check_whole(hashlib.sha256(data).hexdigest(), data, PLAIN)
 
 
 def test_a_missing_pack_is_damage(tmp_path: Path) -> None:
     with pytest.raises(DamageError) as caught:
-        read_directory(create(tmp_path).store, "00" * 32)
+        read_directory(create(tmp_path).store, "00" * 32, PLAIN)
     assert caught.value.id == "REPO-OBJECT-MISSING"
 
 
 @given(
-    st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.integers(0, 255), st.integers(0, 1 << 20)), max_size=20)
+    st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.integers(0, 1), st.integers(0, 1 << 20)), max_size=20)
 )
 def test_entries_read_back_with_summed_offsets(items: list[tuple[bytes, int, int]]) -> None:
-    offset, entries = 8, []
-    for blob, kind, length in items:
-        entries.append(Entry(blob, kind, 1, offset, length, length * 2))
+    offset, entries = 40, []
+    for number, (blob, kind, length) in enumerate(items):
+        entries.append(Entry(number, blob, kind, 1, offset, length, length * 2))
         offset += length
     assert unpack_entries(pack_entries(entries)) == tuple(entries)

@@ -8,13 +8,13 @@ import pytest
 from tests.support.repositories import BLOCK, create, noise
 from vmtui.model.errors import DamageError
 from vmtui.repository import ID_SIZE, ZERO_ID, Repository
-from vmtui.repository.blocks import block_id
+from vmtui.repository.keys import PLAIN
 from vmtui.repository.store import PACKS
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return create(tmp_path)
+@pytest.fixture(params=[False, True], ids=["plain", "sealed"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
+    return create(tmp_path, sealed=request.param)
 
 
 def store(repository: Repository, data: bytes) -> list[bytes]:
@@ -47,7 +47,7 @@ def test_a_node_is_no_block_and_a_block_no_node(repository: Repository) -> None:
 
 def test_an_unknown_block_is_damage(repository: Repository) -> None:
     with pytest.raises(DamageError) as caught:
-        repository.reader().blocks([block_id(b"never stored")])
+        repository.reader().blocks([PLAIN.block_id(b"never stored")])
     assert caught.value.id == "REPO-OBJECT-MISSING"
 
 
@@ -56,7 +56,7 @@ def test_a_flipped_bit_of_a_block_is_never_handed_out(repository: Repository) ->
     ids = store(repository, data)
     (pack,) = repository.store.list(PACKS)
     whole = repository.store.get(PACKS, pack.name)
-    for place in range(8, 8 + BLOCK, 97):
+    for place in range(40, 40 + BLOCK, 97):
         bad = bytearray(whole)
         bad[place] ^= 1
         repository.store.put(PACKS, pack.name, bytes(bad))

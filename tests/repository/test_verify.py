@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.repositories import START, commit_disk, create, noise, read_disk
+from tests.support.repositories import START, commit_disk, create, noise, phrase, read_disk
 from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import PointName, Repository
@@ -20,11 +20,13 @@ from vmtui.repository.verify import Verdict, verify_all, verify_point
 WAYS = ("first byte", "middle byte", "last byte", "cut", "emptied", "deleted", "swapped")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[PointName, PointName]]:
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "sealed"])
+def built(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tuple[PointName, PointName]]:
     """A repository with two points: the second shares half of its blocks with the first."""
     folder = tmp_path_factory.mktemp("built")
-    repository = create(folder)
+    repository = create(folder, sealed=request.param)
     first = commit_disk(repository, noise(1, 300))
     second = commit_disk(repository, noise(1, 150) + noise(2, 150), 1)
     return folder, (first, second)
@@ -57,7 +59,7 @@ def damage(repository: Repository, namespace: str, number: int, way: str) -> Non
 def look(folder: Path, cache: str, verify: Callable[[Repository], Verdict]) -> tuple[bool, set[str]]:
     """Whether damage is found, and the points that are named; with the index of before or one made anew."""
     try:
-        repository = Repository(f"file://{folder / 'repository'}", folder / cache)
+        repository = Repository(f"file://{folder / 'repository'}", folder / cache, phrase)
         repository.sync()
         verdict = verify(repository)
     except (DamageError, UsageError):
@@ -75,7 +77,7 @@ CASES = [
 
 @pytest.mark.parametrize(("namespace", "number", "way"), CASES)
 def test_damage_of_any_object_is_found(copy: Path, namespace: str, number: int, way: str) -> None:
-    known = Repository(f"file://{copy / 'repository'}", copy / "known")
+    known = Repository(f"file://{copy / 'repository'}", copy / "known", phrase)
     known.sync()
     damage(known, namespace, number, way)
     found, _ = look(copy, "known", lambda repository: verify_all(repository, SilentWatch(), START))
@@ -86,7 +88,7 @@ def test_damage_of_any_object_is_found(copy: Path, namespace: str, number: int, 
 def test_a_damaged_pack_names_the_points_that_need_it(
     copy: Path, built: tuple[Path, tuple[PointName, PointName]], way: str
 ) -> None:
-    repository = Repository(f"file://{copy / 'repository'}", copy / "known")
+    repository = Repository(f"file://{copy / 'repository'}", copy / "known", phrase)
     repository.sync()
     first, second = built[1]
     needs = {name.id: places_of(repository, name) for name in (first, second)}
@@ -94,14 +96,17 @@ def test_a_damaged_pack_names_the_points_that_need_it(
         whole = repository.store.get(PACKS, item.name)
         damage(repository, PACKS, number, way)
         _, named = look(copy, "known", lambda repository: verify_all(repository, SilentWatch(), START))
-        touched = {point for point, places in needs.items() if any(place.pack == item.name for place in places)}
+        touched = {point for point, places in needs.items() if any(place.pack.name == item.name for place in places)}
         assert touched <= named
         if way == "middle byte":  # inside of one block; a point that needs others of this pack is whole
             middle = item.size // 2
             touched = {
                 point
                 for point, places in needs.items()
-                if any(place.pack == item.name and 0 <= middle - place.offset < place.length for place in places)
+                if any(
+                    place.pack.name == item.name and 0 <= middle - place.entry.offset < place.entry.length
+                    for place in places
+                )
             }
         for name in (first, second):
             found, _ = look(copy, "known", lambda it, name=name: verify_point(it, name, SilentWatch(), START))  # type: ignore[misc]
@@ -121,7 +126,7 @@ def places_of(repository: Repository, name: PointName) -> list[Location]:
 def test_a_damaged_manifest_names_its_point(
     copy: Path, built: tuple[Path, tuple[PointName, PointName]], way: str
 ) -> None:
-    repository = Repository(f"file://{copy / 'repository'}", copy / "known")
+    repository = Repository(f"file://{copy / 'repository'}", copy / "known", phrase)
     damage(repository, POINTS, 0, way)
     _, named = look(copy, "known", lambda repository: verify_all(repository, SilentWatch(), START))
     assert named == {built[1][0].id}
@@ -129,14 +134,14 @@ def test_a_damaged_manifest_names_its_point(
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "swapped"])
 def test_a_damaged_configuration_is_never_opened(copy: Path, way: str) -> None:
-    repository = Repository(f"file://{copy / 'repository'}", copy / "known")
+    repository = Repository(f"file://{copy / 'repository'}", copy / "known", phrase)
     damage(repository, CONFIG, 0, way)
     with pytest.raises(DamageError):
-        Repository(f"file://{copy / 'repository'}", copy / "other")
+        Repository(f"file://{copy / 'repository'}", copy / "other", phrase)
 
 
 def test_a_whole_repository_has_no_damage(copy: Path, built: tuple[Path, tuple[PointName, PointName]]) -> None:
-    repository = Repository(f"file://{copy / 'repository'}", copy / "known")
+    repository = Repository(f"file://{copy / 'repository'}", copy / "known", phrase)
     repository.sync()
     verdict = verify_all(repository, SilentWatch(), START)
     assert (verdict.damage, verdict.points) == ([], 2)

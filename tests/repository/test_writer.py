@@ -25,9 +25,9 @@ from vmtui.repository.store import PACKS
 from vmtui.repository.verify import verify_point
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return create(tmp_path)
+@pytest.fixture(params=[False, True], ids=["plain", "sealed"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
+    return create(tmp_path, sealed=request.param)
 
 
 def test_blocks_stored_by_many_threads_are_all_there(repository: Repository, tmp_path: Path) -> None:

@@ -18,14 +18,23 @@ VM = VmId("11111111-2222-3333-4444-555555555555")
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def create(folder: Path, block_size: int = BLOCK) -> Repository:
+PASSPHRASE = "correct horse battery staple"  # noqa: S105  # of throw-away repositories
+
+
+def phrase() -> str:
+    """The passphrase of sealed repositories."""
+    return PASSPHRASE
+
+
+def create(folder: Path, block_size: int = BLOCK, *, sealed: bool = False) -> Repository:
     """A new repository with its local index beside it."""
-    return Repository.create(f"file://{folder / 'repository'}", folder / "cache", block_size=block_size)
+    url = f"file://{folder / 'repository'}"
+    return Repository.create(url, folder / "cache", block_size=block_size, passphrase=phrase if sealed else None)
 
 
 def reopen(folder: Path, cache: str = "other cache") -> Repository:
     """The same repository as another machine sees it: with an index made from its segments."""
-    repository = Repository(f"file://{folder / 'repository'}", folder / cache)
+    repository = Repository(f"file://{folder / 'repository'}", folder / cache, phrase)
     repository.sync()
     return repository
 

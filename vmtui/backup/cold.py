@@ -198,7 +198,7 @@ def _transfer(
         LeafJournal(None),
         context.watch,
         half="cold.half",
-        renew=lambda: context.repository.session(plan.run).open(context.now()),
+        renew=lambda: context.repository.session(plan.run).renew(context.now()),
     )
     return work.run(source)
 

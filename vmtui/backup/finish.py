@@ -144,6 +144,7 @@ def commit(
         versions=outcome.versions,
         warnings=plan.warnings,
         pools=plan.pools,
+        saw=plan.saw,
     )
     context.repository.points.commit(point)
     return point

@@ -325,7 +325,7 @@ def _read_disk(
             journal,
             context.watch,
             half="backup.half",
-            renew=lambda: context.repository.session(plan.run).open(context.now()),
+            renew=lambda: context.repository.session(plan.run).renew(context.now()),
         )
         try:
             return disk, _read_patiently(context, plan, disk, work)

@@ -102,6 +102,8 @@ class BackupPlan:
     scratch_folder: str = ""
     pools: Mapping[str, str] = field(default_factory=dict)
     """Folder of each pool that a disk lives in."""
+    saw: tuple[str, ...] = ()
+    """Records of named garbage that this run does not rely on."""
 
 
 def effective_mode(request: BackupRequest, facts: VmFacts) -> Mode:

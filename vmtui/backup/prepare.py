@@ -40,11 +40,12 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
         UnreachableError: Host or repository do not answer.
     """
     context.watch.phase("plan")
-    context.repository.session(run).open(context.now())
+    context.repository.session(run).begin(context.now())
     context.repository.sync()
     session = context.session
     domain = Domain(session, request.vm)
     parent = find_parent(context.repository, request.vm)
+    saw = context.repository.declare(run, parent.point)
     clear_leftovers(context, domain, parent)
     facts = domain.facts()
     mode = effective_mode(request, facts)
@@ -73,6 +74,7 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
         warnings=tuple(warnings + _general_warnings(facts)),
         obsolete_checkpoints=tuple(name for name in facts.checkpoints if name.startswith(prefix)),
         pools=_pool_folders(session, disks),
+        saw=saw,
     )
     if mode is not Mode.COLD:
         plan = _with_places(session, domain, plan)

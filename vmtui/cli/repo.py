@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 import click
 
-from vmtui.cli.shared import Cli, pass_cli
+from vmtui import keyring
+from vmtui.cli.shared import Cli, new_passphrase, pass_cli
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
 from vmtui.overview.words import printable, size
 
@@ -18,8 +22,14 @@ def repo() -> None:
 @click.option(
     "--block-size", "block_size", default=None, metavar="SIZE", help="Bytes in a block, like 64K; a power of two."
 )
+@click.option(
+    "--encryption",
+    type=click.Choice(["yes", "no"]),
+    default=None,
+    help="Whether to encrypt; else vmtui asks, or encrypts when the configuration gives a passphrase.",
+)
 @pass_cli
-def init(cli: Cli, block_size: str | None) -> int:
+def init(cli: Cli, block_size: str | None, encryption: str | None) -> int:
     """Make the repository that the configuration names. One that is there already stays as it is."""
     from vmtui.config.fields import size_bytes
     from vmtui.repository import DEFAULT_BLOCK_SIZE, Repository
@@ -34,19 +44,47 @@ def init(cli: Cli, block_size: str | None) -> int:
         ) from error
     made = True
     try:
-        repository = Repository(cli.settings.repository, cli.settings.state / "cache")
+        repository = cli.repository
         made = False
     except UsageError as error:
         if error.id != "REPO-NOT-INITIALISED":
             raise
-        repository = Repository.create(cli.settings.repository, cli.settings.state / "cache", block_size=wanted)
-    result = {"id": repository.id, "url": cli.settings.repository, "block_size": repository.block_size, "made": made}
+        cache = cli.settings.state / "cache"
+        passphrase = _chosen_passphrase(cli, encryption)
+        repository = Repository.create(cli.settings.repository, cache, block_size=wanted, passphrase=passphrase)
+    result = {
+        "id": repository.id,
+        "url": cli.settings.repository,
+        "block_size": repository.block_size,
+        "encrypted": repository.identity.encrypted,
+        "made": made,
+    }
     if cli.output.as_json:
         cli.output.document(result)
     else:
         what = "made" if made else "is there already; nothing was changed"
+        what += ", encrypted" if repository.identity.encrypted else ", not encrypted"
         cli.output.text(printable(f"repository {repository.id[:8]} at {cli.settings.repository}: {what}"))
     return ExitCode.DONE
+
+
+def _chosen_passphrase(cli: Cli, encryption: str | None) -> Callable[[], str] | None:
+    """Where the first passphrase comes from; None when nothing is to be encrypted."""
+    configured = cli.settings.passphrase_file is not None or bool(cli.settings.passphrase_command)
+    asks = sys.stdin.isatty() and not cli.output.as_json
+    if encryption is None and not configured and asks:
+        cli.output.say("Encrypted, only who has the passphrase can read the backups; if it is lost, they are lost.")
+        encryption = "yes" if click.confirm("Encrypt the repository?", default=True, err=True) else "no"
+    if encryption == "no" or (encryption is None and not configured):
+        return None
+    if configured:
+        return cli.passphrase
+
+    def typed() -> str:
+        keyring.keep(keyring.REPOSITORY, new_passphrase(cli, None))
+        return cli.passphrase()
+
+    return typed
 
 
 @repo.command("stats")

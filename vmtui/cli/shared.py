@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui import config
+from vmtui import config, keyring
 from vmtui.cli.output import Output
-from vmtui.model.errors import ExitCode, error_from_json
+from vmtui.model.errors import ExitCode, RefusedError, UsageError, error_from_json
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.settings import Settings
@@ -46,10 +47,24 @@ class Cli:
 
     @cached_property
     def repository(self) -> Repository:
-        """The repository, opened; not yet in step."""
-        from vmtui.repository import Repository
+        """The repository, opened; not yet in step. At a terminal, a missing passphrase is asked for."""
+        from vmtui.opening import open_repository
 
-        return Repository(self.settings.repository, self.settings.state / "cache")
+        for _ in range(_TRIES):
+            try:
+                return open_repository(self.settings)
+            except UsageError as error:
+                if error.id not in ("REPO-LOCKED", "REPO-PASSPHRASE-WRONG") or not sys.stdin.isatty():
+                    raise
+                self.output.say(error.cause)
+                keyring.keep(keyring.REPOSITORY, click.prompt("Passphrase", hide_input=True, err=True))
+        return open_repository(self.settings)
+
+    def passphrase(self) -> str:
+        """The passphrase with which the repository was opened."""
+        from vmtui.opening import passphrase
+
+        return passphrase(self.settings)
 
     @cached_property
     def jobs(self) -> JobClient:
@@ -59,12 +74,44 @@ class Cli:
         return JobClient(self.settings)
 
 
+_TRIES = 3
+
 pass_cli = click.make_pass_decorator(Cli)
 
 
 def now() -> datetime:
     """The clock."""
     return datetime.now(UTC)
+
+
+def confirm(cli: Cli, what: str, *, yes: bool) -> None:
+    """Return when the operator agrees.
+
+    Raises:
+        RefusedError: They do not, or nobody can be asked.
+    """
+    cli.output.say(what)
+    if yes or (sys.stdin.isatty() and not cli.output.as_json and click.confirm("Go on?", default=False, err=True)):
+        return
+    raise RefusedError("CONFIRM-MISSING", "Nothing was done.", next_step="Say --yes.")
+
+
+def new_passphrase(cli: Cli, file: Path | None) -> str:
+    """A new passphrase: from a file, else typed twice.
+
+    Raises:
+        UsageError: Nobody can be asked, or the file cannot be read.
+    """
+    if file is not None:
+        from vmtui.opening import from_file
+
+        return from_file(file)
+    if not sys.stdin.isatty() or cli.output.as_json:
+        raise UsageError(
+            "REPO-LOCKED", "A new passphrase is needed and nobody can be asked.", next_step="Use --new-passphrase-file."
+        )
+    typed: str = click.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    return typed
 
 
 # -- waiting for jobs ----------------------------------------------------------------------------

@@ -68,6 +68,8 @@ def parse(text: str, path: Path) -> Settings:
         default_tier=_default_tier(top, tiers),
         rules=tuple(_rule(table, tiers) for table in top.tables("rules")),
         read_only=top.take("read_only", bool, False),
+        passphrase_file=_optional_file(top, "passphrase_file"),
+        passphrase_command=top.texts("passphrase_command"),
         compression_level=_level(top),
     )
     top.finish()
@@ -86,6 +88,10 @@ def _folder(top: Table, key: str, default: Path) -> Path:
         return default
     folder = _expanded(top, key, text)
     return folder if folder.is_absolute() else Path(top.file).absolute().parent / folder
+
+
+def _optional_file(top: Table, key: str) -> Path | None:
+    return _folder(top, key, Path()) if top.has(key) else None
 
 
 def _repository(value: str, folder: Path) -> str:

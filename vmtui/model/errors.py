@@ -60,6 +60,18 @@ _ROWS = (
     ("NO-TERMINAL", "The screens were opened where there is no terminal.", "Use the commands: vmtui pulse, vmtui vms."),
     ("REPO-NOT-INITIALISED", "The place is there, but it holds no repository.", "Run: vmtui repo init"),
     ("REPO-FORMAT-NEWER", "The repository was made by a newer vmtui.", "Update vmtui on this machine."),
+    (
+        "REPO-LOCKED",
+        "The repository is encrypted and no passphrase was given.",
+        "Set passphrase_file or passphrase_command in the configuration, or run the command where it can ask.",
+    ),
+    (
+        "REPO-PASSPHRASE-WRONG",
+        "The passphrase does not open the repository.",
+        "Try another one; if all are lost, use the paper key: vmtui key import",
+    ),
+    ("REPO-NOT-ENCRYPTED", "The repository is not encrypted.", "There is nothing to do."),
+    ("PAPER-KEY-BAD", "A paper key was not typed as it was printed.", "Compare the named line with the paper."),
     ("REPO-URL-BAD", "The repository's address cannot be used.", "Write it as file:///absolute/folder."),
     ("LAB-NOT-READY", "The practice lab lacks something that setup installs.", "Run: script/setup"),
     (

@@ -150,6 +150,8 @@ class RestorePoint:
     warnings: tuple[str, ...] = ()
     pools: Mapping[str, str] = field(default_factory=dict)
     """Folder of each pool that a disk lived in, by pool name."""
+    saw: tuple[str, ...] = ()
+    """Records of named garbage that nothing of this point relies on."""
 
 
 class EventKind(StrEnum):

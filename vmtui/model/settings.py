@@ -27,5 +27,9 @@ class Settings:
     default_tier: str
     rules: tuple[Rule, ...] = ()
     read_only: bool = False
+    passphrase_file: Path | None = None
+    """Its first line opens an encrypted repository."""
+    passphrase_command: tuple[str, ...] = ()
+    """The first line that it prints opens an encrypted repository."""
     compression_level: int = 3
     """zstd level of stored blocks."""

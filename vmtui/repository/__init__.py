@@ -4,7 +4,7 @@ from vmtui.repository.blocks import ID_SIZE, ZERO_ID
 from vmtui.repository.maps import FANOUT, MapBuilder, MapReader, block_count, leaf_count
 from vmtui.repository.points import PointName, Points, newest_good
 from vmtui.repository.reader import BlobReader
-from vmtui.repository.repository import DEFAULT_BLOCK_SIZE, Repository, Stats
+from vmtui.repository.repository import DEFAULT_BLOCK_SIZE, Repository, Stats, locked
 from vmtui.repository.writer import BlobWriter, Stored
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "Stored",
     "block_count",
     "leaf_count",
+    "locked",
     "newest_good",
 ]

@@ -1,4 +1,4 @@
-"""Blobs: blocks of disks and nodes of disk maps. Their ids, and the form in which they are stored."""
+"""Blobs: blocks of disks and nodes of disk maps, and the form in which they are stored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from enum import IntEnum
 from typing import Any
 
 import zstandard
-from blake3 import blake3
 
 ID_SIZE = 32
 ZERO_ID = bytes(ID_SIZE)
 """Stands for a block, or a whole subtree, of zeroes; never stored."""
-
-_NODE_CONTEXT = "vmtui repository format 1, disk map node"
 
 
 class Kind(IntEnum):
@@ -44,21 +41,6 @@ class Blob:
     """Bytes-like."""
 
 
-def block_id(data: bytes | bytearray | memoryview) -> bytes:
-    """BLAKE3-256 of a block's bytes."""
-    return blake3(data).digest()
-
-
-def node_id(data: bytes) -> bytes:
-    """BLAKE3-256 of a map node, in a domain of its own: no block can pass for a node."""
-    return blake3(data, derive_key_context=_NODE_CONTEXT).digest()
-
-
-def blob_id(kind: Kind, data: bytes) -> bytes:
-    """The id of a blob of either kind."""
-    return block_id(data) if kind is Kind.BLOCK else node_id(data)
-
-
 class Packer:
     """Compresses blobs. Belongs to one thread.
 
@@ -80,7 +62,7 @@ class Packer:
             if len(segment) < len(data):
                 blobs.append(Blob(ids[index], kind, Codec.ZSTD, len(data), segment.tobytes()))
             else:
-                blobs.append(Blob(ids[index], kind, Codec.RAW, len(data), data))
+                blobs.append(Blob(ids[index], kind, Codec.RAW, len(data), bytes(data)))
         return blobs
 
 

@@ -15,20 +15,21 @@ from pathlib import Path
 
 import lmdb
 
-from vmtui.model.errors import UnreachableError
+from vmtui.model.errors import DamageError, UnreachableError
 from vmtui.repository import segments
 from vmtui.repository.blocks import ID_SIZE
-from vmtui.repository.packs import PackInfo
-from vmtui.repository.store import INDEX, PACKS, ObjectStore, missing
+from vmtui.repository.keys import SALT_SIZE, Keys
+from vmtui.repository.packs import Entry, PackInfo
+from vmtui.repository.store import INDEX, ObjectStore, missing
 
 _MAP_SIZE = 1 << 38
 """Address space for the file [bytes]; it grows only as needed."""
-_VERSION = b"1"
+_VERSION = b"2"
 
-_VALUE = struct.Struct("<IIIIBB")
-"""Pack number, offset, stored length, unpacked length, kind, codec."""
-_PACK = struct.Struct(f"<{ID_SIZE}sQ{ID_SIZE}s")
-"""Pack name, its size, the segment that names it."""
+_VALUE = struct.Struct("<IIIIIBB")
+"""Pack number, entry number, offset, stored length, unpacked length, kind, codec."""
+_PACK = struct.Struct(f"<{ID_SIZE}s{SALT_SIZE}sQI{ID_SIZE}s")
+"""Pack name, its salt, its size, its number of entries, the segment that names it."""
 _NUMBER = struct.Struct(">I")
 _NEXT = b"next pack number"
 
@@ -41,23 +42,26 @@ _OPEN_LOCK = threading.Lock()
 class Location:
     """Where a blob is stored."""
 
-    pack: str
-    offset: int
-    length: int
-    """Stored length [bytes]."""
-    size: int
-    """Unpacked length [bytes]."""
-    kind: int
-    codec: int
+    pack: PackRecord
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class PackRecord:
     """A pack that the index knows."""
 
+    number: int
+    """Only in this index; never used twice."""
     name: str
+    salt: bytes
     size: int
+    entries: int
+    """How many blobs it holds."""
     segment: str
+
+
+Reliable = Callable[[PackRecord], bool]
+"""Whether a pack is there, whole as far as known, and not about to be deleted."""
 
 
 class Index:
@@ -74,8 +78,13 @@ class Index:
         self._segments = self._environment.open_db(b"segments")
         self._meta = self._environment.open_db(b"meta")
 
-    def sync(self, store: ObjectStore) -> None:
+    def sync(self, store: ObjectStore, keys: Keys, reliable: Reliable) -> None:
         """Bring the index in step with the repository's segments.
+
+        Args:
+            store: The repository's objects.
+            keys: Of the repository.
+            reliable: Decides between several packs that hold a blob.
 
         Raises:
             DamageError: A new segment is damaged.
@@ -83,41 +92,34 @@ class Index:
         """
         present = {item.name for item in store.list(INDEX)}
         known = self.segment_names()
-        is_there = _presence(store)
-        for name in sorted(known - present):
-            self._forget(name)
         for name in sorted(present - known):
-            self.add(name, segments.read(store, name), is_there)
+            packs = _read_if_there(store, name, keys)
+            if packs is not None:
+                self.add(name, packs, reliable)
         if known - present:
-            # Blobs of the packs that died may have other copies in packs that live.
-            for name in sorted(present & known):
-                self._find_copies(segments.read(store, name))
+            self._replace(known - present, lambda name: _read_if_there(store, name, keys) or [])
 
     def segment_names(self) -> set[str]:
         """Segments that the index mirrors."""
         with self._environment.begin(db=self._segments) as transaction:
             return {bytes(key).hex() for key in transaction.cursor().iternext(values=False)}
 
-    def add(self, segment: str, packs: Sequence[PackInfo], is_there: Callable[[PackRecord], bool]) -> None:
-        """Take in a segment. A blob that is known already keeps its place if that still exists.
-
-        Args:
-            segment: Its name.
-            packs: What it names.
-            is_there: Whether the pack that an earlier segment names for a blob is still to be relied on.
-        """
+    def add(self, segment: str, packs: Sequence[PackInfo], reliable: Reliable) -> None:
+        """Take in a segment. A blob that is known already keeps its place if that is reliable."""
         with self._environment.begin(write=True) as transaction:
             if transaction.get(bytes.fromhex(segment), db=self._segments) is not None:
                 return
             numbers = []
             number = self._next_number(transaction)
             for pack in packs:
-                record = _PACK.pack(bytes.fromhex(pack.name), pack.size, bytes.fromhex(segment))
+                record = _PACK.pack(
+                    bytes.fromhex(pack.name), pack.salt, pack.size, len(pack.entries), bytes.fromhex(segment)
+                )
                 transaction.put(_NUMBER.pack(number), record, db=self._packs)
                 for entry in sorted(pack.entries, key=lambda item: item.id):
-                    value = _VALUE.pack(number, entry.offset, entry.length, entry.size, entry.kind, entry.codec)
+                    value = _value(number, entry)
                     if not transaction.put(entry.id, value, db=self._blobs, overwrite=False):
-                        self._replace_if_dead(transaction, entry.id, value, is_there)
+                        self._replace_unless(transaction, entry.id, value, reliable)
                 numbers.append(_NUMBER.pack(number))
                 number += 1
             transaction.put(bytes.fromhex(segment), b"".join(numbers), db=self._segments)
@@ -126,8 +128,8 @@ class Index:
     def find(self, ids: Iterable[bytes]) -> list[Location | None]:
         """Where blobs are; None for each that no living pack holds."""
         with self._environment.begin() as transaction:
-            values = [transaction.get(item, db=self._blobs) for item in ids]
-            return [None if value is None else self._location(transaction, value) for value in values]
+            values = [(item, transaction.get(item, db=self._blobs)) for item in ids]
+            return [None if value is None else self._location(transaction, item, value) for item, value in values]
 
     def known(self, ids: Sequence[bytes]) -> list[PackRecord | None]:
         """The living pack that holds each blob, or None; cheaper than `find`."""
@@ -142,7 +144,7 @@ class Index:
     def all_packs(self) -> list[PackRecord]:
         """Every living pack."""
         with self._environment.begin(db=self._packs) as transaction:
-            return [_record(bytes(value)) for _, value in transaction.cursor()]
+            return [_record(_NUMBER.unpack(key)[0], bytes(value)) for key, value in transaction.cursor()]
 
     def count(self) -> int:
         """Number of blobs that were ever taken in."""
@@ -151,65 +153,66 @@ class Index:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _forget(self, segment: str) -> None:
-        """Let a segment's packs die; their blobs are then not found any more."""
-        with self._environment.begin(write=True) as transaction:
-            numbers = transaction.pop(bytes.fromhex(segment), db=self._segments) or b""
-            for start in range(0, len(numbers), _NUMBER.size):
-                transaction.delete(numbers[start : start + _NUMBER.size], db=self._packs)
+    def _replace(self, dead: set[str], load: Callable[[str], Sequence[PackInfo]]) -> None:
+        """Let the packs of dead segments die; their blobs are found in living packs that hold them as well.
 
-    def _find_copies(self, packs: Sequence[PackInfo]) -> None:
-        """Let blobs whose packs died be found in living packs that hold them as well."""
-        numbers = self._pack_numbers()
+        In one transaction, so that nobody who reads meanwhile misses a blob.
+        """
         with self._environment.begin(write=True) as transaction:
-            for pack in packs:
-                for entry in pack.entries if pack.name in numbers else ():
-                    place = (entry.offset, entry.length, entry.size, entry.kind, entry.codec)
-                    value = _VALUE.pack(numbers[pack.name], *place)
-                    self._replace_if_dead(transaction, entry.id, value, lambda _: True)
-
-    def _pack_numbers(self) -> dict[str, int]:
-        with self._environment.begin(db=self._packs) as transaction:
-            return {_record(bytes(value)).name: _NUMBER.unpack(key)[0] for key, value in transaction.cursor()}
+            for segment in dead:
+                numbers = transaction.pop(bytes.fromhex(segment), db=self._segments) or b""
+                for start in range(0, len(numbers), _NUMBER.size):
+                    transaction.delete(numbers[start : start + _NUMBER.size], db=self._packs)
+            numbers_of = {
+                _record(0, bytes(value)).name: _NUMBER.unpack(key)[0]
+                for key, value in transaction.cursor(db=self._packs)
+            }
+            living = [bytes(key).hex() for key in transaction.cursor(db=self._segments).iternext(values=False)]
+            for segment in living:
+                for pack in load(segment):
+                    number = numbers_of.get(pack.name)
+                    for entry in pack.entries if number is not None else ():
+                        self._replace_unless(transaction, entry.id, _value(number or 0, entry), lambda _: True)
 
     def _next_number(self, transaction: lmdb.Transaction) -> int:
         """The next pack number. Numbers are never used twice: blobs of dead packs still carry theirs."""
         value = transaction.get(_NEXT, db=self._meta)
         return 1 if value is None else int(_NUMBER.unpack(value)[0])
 
-    def _replace_if_dead(
-        self, transaction: lmdb.Transaction, blob: bytes, value: bytes, is_there: Callable[[PackRecord], bool]
-    ) -> None:
+    def _replace_unless(self, transaction: lmdb.Transaction, blob: bytes, value: bytes, reliable: Reliable) -> None:
+        """Give a blob a new place, unless the pack of the old one is to be relied on."""
         old = transaction.get(blob, db=self._blobs)
         pack = None if old is None else self._pack(transaction, _VALUE.unpack(old)[0])
-        if pack is None or not is_there(pack):
+        if pack is None or not reliable(pack):
             transaction.put(blob, value, db=self._blobs)
 
-    def _location(self, transaction: lmdb.Transaction, value: bytes) -> Location | None:
-        number, offset, length, size, kind, codec = _VALUE.unpack(value)
+    def _location(self, transaction: lmdb.Transaction, blob: bytes, value: bytes) -> Location | None:
+        number, place, offset, length, size, kind, codec = _VALUE.unpack(value)
         pack = self._pack(transaction, number)
-        return None if pack is None else Location(pack.name, offset, length, size, kind, codec)
+        return None if pack is None else Location(pack, Entry(place, bytes(blob), kind, codec, offset, length, size))
 
     def _pack(self, transaction: lmdb.Transaction, number: int) -> PackRecord | None:
         value = transaction.get(_NUMBER.pack(number), db=self._packs)
-        return None if value is None else _record(bytes(value))
+        return None if value is None else _record(number, bytes(value))
 
 
-def _presence(store: ObjectStore) -> Callable[[PackRecord], bool]:
-    """Whether packs are there with their full size; each is looked at once."""
-    seen: dict[str, bool] = {}
-
-    def is_there(pack: PackRecord) -> bool:
-        if pack.name not in seen:
-            seen[pack.name] = store.size(PACKS, pack.name) == pack.size
-        return seen[pack.name]
-
-    return is_there
+def _value(number: int, entry: Entry) -> bytes:
+    return _VALUE.pack(number, entry.number, entry.offset, entry.length, entry.size, entry.kind, entry.codec)
 
 
-def _record(value: bytes) -> PackRecord:
-    pack, size, segment = _PACK.unpack(value)
-    return PackRecord(pack.hex(), size, segment.hex())
+def _record(number: int, value: bytes) -> PackRecord:
+    pack, salt, size, entries, segment = _PACK.unpack(value)
+    return PackRecord(number, pack.hex(), salt, size, entries, segment.hex())
+
+
+def _read_if_there(store: ObjectStore, name: str, keys: Keys) -> list[PackInfo] | None:
+    """A segment; None when it was replaced by another since it was listed."""
+    try:
+        return segments.read(store, name, keys)
+    except DamageError:
+        if store.size(INDEX, name) is None:
+            return None
+        raise
 
 
 def check_segments(store: ObjectStore, names: Iterable[str]) -> None:

@@ -18,8 +18,8 @@ from vmtui.model.codec import from_plain, to_plain
 from vmtui.model.errors import DamageError
 from vmtui.model.ids import PointId, VmId, new_id
 from vmtui.model.point import EventKind, PointEvent, PointStatus, RestorePoint
-from vmtui.repository import frame
-from vmtui.repository.store import EVENTS, POINTS, ObjectStore, damaged
+from vmtui.repository.records import Records
+from vmtui.repository.store import EVENTS, POINTS, damaged
 
 _POINT = re.compile(r"(?P<vm>[0-9a-f-]{36})\.(?P<point>[0-9a-z]{16})")
 _EVENT = re.compile(_POINT.pattern + r"\.(?P<event>[0-9a-z]{16})\.(?P<kind>[a-z]+)")
@@ -42,11 +42,14 @@ class Points:
     """The restore points of a repository.
 
     Args:
-        store: Its objects.
+        records: Its framed objects.
+        repository: Its id.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, records: Records, repository: str) -> None:
+        self._records = records
+        self._store = records.store
+        self._repository = repository
 
     # -- which there are -------------------------------------------------------------------------
 
@@ -72,14 +75,13 @@ class Points:
             DamageError: It is missing or not as written.
         """
         point = self._parse(name, self._store.get(POINTS, name.key))
-        if (point.vm_uuid, point.id) != (name.vm, name.id):
+        if (point.vm_uuid, point.id) != (name.vm, name.id) or point.repository != self._repository:
             raise damaged(POINTS, name.key, "it is another point's manifest")
         return point
 
-    @staticmethod
-    def _parse(name: PointName, data: bytes) -> RestorePoint:
+    def _parse(self, name: PointName, data: bytes) -> RestorePoint:
         try:
-            return from_plain(RestorePoint, frame.unseal(POINTS, name.key, data))
+            return from_plain(RestorePoint, self._records.parse(POINTS, name.key, data))
         except ValueError as error:
             raise damaged(POINTS, name.key, str(error)) from error
 
@@ -91,9 +93,7 @@ class Points:
             UnreachableError: The store cannot be written.
         """
         name = PointName(point.vm_uuid, point.id)
-        data = frame.seal(POINTS, name.key, to_plain(point))
-        self._store.put(POINTS, name.key, data)
-        self._store.flush()
+        data = self._records.put(POINTS, name.key, to_plain(point))
         failpoint("backup.committed")
         if not self._events(name):
             digest = hashlib.sha256(data).hexdigest()
@@ -109,8 +109,7 @@ class Points:
     def record(self, name: PointName, event: PointEvent) -> None:
         """Add an entry to a point's history, durably."""
         key = f"{name.key}.{new_id(event.time)}.{event.kind}"
-        self._store.put(EVENTS, key, frame.seal(EVENTS, key, to_plain(event)))
-        self._store.flush()
+        self._records.put(EVENTS, key, to_plain(event))
 
     def history(self, name: PointName) -> list[PointEvent]:
         """A point's history, oldest first.
@@ -164,7 +163,7 @@ class Points:
 
     def _event(self, key: str) -> PointEvent:
         try:
-            return from_plain(PointEvent, frame.unseal(EVENTS, key, self._store.get(EVENTS, key)))
+            return from_plain(PointEvent, self._records.get(EVENTS, key))
         except ValueError as error:
             raise damaged(EVENTS, key, str(error)) from error
 

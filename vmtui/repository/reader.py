@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vmtui.model.errors import DamageError
-from vmtui.repository.blocks import ZERO_ID, Kind, Unpacker, blob_id
-from vmtui.repository.index import Index, Location
+from vmtui.repository.blocks import ZERO_ID, Kind, Unpacker
+from vmtui.repository.index import Index, Location, PackRecord
+from vmtui.repository.keys import Box, Keys
 from vmtui.repository.maps import MapReader
+from vmtui.repository.packs import open_blob
 from vmtui.repository.store import PACKS, ObjectStore
 
 _GAP = 128 << 10
@@ -23,13 +25,17 @@ class BlobReader:
     Args:
         store: The repository's objects.
         index: Where they are.
+        keys: Of the repository.
         block_size: Of the repository.
     """
 
-    def __init__(self, store: ObjectStore, index: Index, block_size: int) -> None:
+    def __init__(self, store: ObjectStore, index: Index, keys: Keys, block_size: int) -> None:
         self._store = store
         self._index = index
+        self._keys = keys
         self._block_size = block_size
+        self._zero = bytes(block_size)
+        self._boxes: dict[int, Box] = {}
         self._local = threading.local()
 
     def blocks(self, ids: Sequence[bytes]) -> list[bytes | None]:
@@ -44,7 +50,7 @@ class BlobReader:
         return [None if item == ZERO_ID else found[item] for item in ids]
 
     def node(self, node: bytes) -> bytes:
-        """A map node.
+        """A map node's bytes.
 
         Raises:
             DamageError: As for blocks.
@@ -55,29 +61,48 @@ class BlobReader:
         """The disk map below a top node."""
         return MapReader(self.node, root, blocks)
 
+    def holds(self, block: bytes | bytearray | memoryview, item: bytes) -> bool:
+        """Whether a whole block's bytes are those of an id."""
+        return bytes(block) == self._zero if item == ZERO_ID else self._keys.block_id(block) == item
+
     def _fetch(self, ids: list[bytes], kind: Kind) -> list[bytes]:
-        located = list(zip(ids, self._index.find(ids), strict=True))
+        places = dict(zip(ids, self._index.find(ids), strict=True))
         result: dict[bytes, bytes] = {}
-        for pack, group in _by_pack(located):
+        for pack, group in _by_pack(places):
             for run in _runs(group):
-                start = run[0][1].offset
-                end = max(place.offset + place.length for _, place in run)
-                data = memoryview(self._store.get(PACKS, pack, start, end - start))
-                for item, place in run:
-                    payload = data[place.offset - start : place.offset - start + place.length]
-                    result[item] = self._unpack(item, kind, place, payload)
+                result.update(self._read_run(pack, run, kind))
         return [result[item] for item in ids]
 
-    def _unpack(self, item: bytes, kind: Kind, place: Location, payload: memoryview) -> bytes:
+    def _read_run(self, pack: PackRecord, run: list[Location], kind: Kind) -> dict[bytes, bytes]:
+        """Blobs that lie near each other in a pack, by one read."""
+        start = run[0].entry.offset
+        end = max(place.entry.offset + place.entry.length for place in run)
+        data = memoryview(self._store.get(PACKS, pack.name, start, end - start))
+        blobs = {}
+        for place in run:
+            entry = place.entry
+            stored = data[entry.offset - start : entry.offset - start + entry.length]
+            blobs[entry.id] = self._unpack(place, kind, stored)
+        return blobs
+
+    def _unpack(self, place: Location, kind: Kind, stored: memoryview) -> bytes:
         unpacker: Unpacker | None = getattr(self._local, "unpacker", None)
         if unpacker is None:
             unpacker = self._local.unpacker = Unpacker()
-        data = unpacker.unpack(place.codec, payload, place.size)
-        if data is None or place.kind != kind or blob_id(kind, data) != item:
-            raise bad_blob(item, place.pack)
+        entry = place.entry
+        payload = open_blob(self._box(place.pack), entry, stored)
+        data = None if payload is None else unpacker.unpack(entry.codec, payload, entry.size)
+        if data is None or entry.kind != kind or self._keys.blob_id(kind, data) != entry.id:
+            raise bad_blob(entry.id, place.pack.name)
         if kind is Kind.BLOCK and len(data) != self._block_size:
-            raise bad_blob(item, place.pack)
+            raise bad_blob(entry.id, place.pack.name)
         return data
+
+    def _box(self, pack: PackRecord) -> Box:
+        box = self._boxes.get(pack.number)
+        if box is None:
+            box = self._boxes[pack.number] = self._keys.box(pack.salt)
+        return box
 
 
 def bad_blob(item: bytes, pack: str) -> DamageError:
@@ -99,24 +124,24 @@ def lost_blob(item: bytes) -> DamageError:
     )
 
 
-def _by_pack(located: list[tuple[bytes, Location | None]]) -> list[tuple[str, list[tuple[bytes, Location]]]]:
-    groups: dict[str, list[tuple[bytes, Location]]] = {}
-    for item, place in located:
+def _by_pack(places: Mapping[bytes, Location | None]) -> list[tuple[PackRecord, list[Location]]]:
+    groups: dict[str, tuple[PackRecord, list[Location]]] = {}
+    for item, place in places.items():
         if place is None:
             raise lost_blob(item)
-        groups.setdefault(place.pack, []).append((item, place))
-    return list(groups.items())
+        groups.setdefault(place.pack.name, (place.pack, []))[1].append(place)
+    return list(groups.values())
 
 
-def _runs(group: list[tuple[bytes, Location]]) -> list[list[tuple[bytes, Location]]]:
+def _runs(group: list[Location]) -> list[list[Location]]:
     """Split a pack's blobs, by offset, into stretches worth one read each."""
-    ordered = sorted(group, key=lambda pair: pair[1].offset)
+    ordered = sorted(group, key=lambda place: place.entry.offset)
     runs = [[ordered[0]]]
-    for pair in ordered[1:]:
-        start, last = runs[-1][0][1].offset, runs[-1][-1][1]
-        near = pair[1].offset <= last.offset + last.length + _GAP
-        if near and pair[1].offset + pair[1].length - start <= _FETCH:
-            runs[-1].append(pair)
+    for place in ordered[1:]:
+        start, last = runs[-1][0].entry.offset, runs[-1][-1].entry
+        near = place.entry.offset <= last.offset + last.length + _GAP
+        if near and place.entry.offset + place.entry.length - start <= _FETCH:
+            runs[-1].append(place)
         else:
-            runs.append([pair])
+            runs.append([place])
     return runs

@@ -1,45 +1,88 @@
-"""Records of running writers, so that a later garbage collection can wait for them.
+"""Records of running writers, so that a garbage collection waits for those that may rely on what it named.
 
-What a run has stored is garbage until its manifest exists. A collection therefore names the garbage, waits
-until every session that began before has ended or expired, and deletes what is garbage still. So a
-session MUST span the whole run, be renewed, and be there when the manifest is written.
+A collection names garbage first, then looks for sessions, and deletes only when none is left that does not
+say it has *seen* that record. A writer puts its session first, then looks for records, and stores anew what
+they name. Whichever came first, one of the two knows of the other; no clock takes part in it.
+A run must not say that it has seen a record when its parent point may rely on what that record names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from vmtui.model.codec import format_instant, parse_instant
-from vmtui.model.errors import DamageError, FailedError
+from vmtui.model.errors import DamageError, FailedError, RefusedError
 from vmtui.model.ids import JobId
-from vmtui.repository import frame
-from vmtui.repository.store import SESSIONS, ObjectStore
+from vmtui.model.point import RestorePoint
+from vmtui.repository.health import Named
+from vmtui.repository.records import Records
+from vmtui.repository.store import SESSIONS
 
 EXPIRY = timedelta(hours=24)
-"""A session that was not renewed for this long has ended."""
+"""A run that did not renew its session for this long must not commit."""
+ABANDONED = EXPIRY + timedelta(hours=2)
+"""A collection takes a session for ended after this long: clocks may differ by up to two hours."""
 
 
 class WriterSession:
     """The session of one run.
 
     Args:
-        store: The repository's objects.
+        records: The repository's framed objects.
         run: The run; names the session.
     """
 
-    def __init__(self, store: ObjectStore, run: JobId) -> None:
-        self._store = store
+    def __init__(self, records: Records, run: JobId) -> None:
+        self._records = records
         self._run = run
 
-    def open(self, now: datetime) -> None:
-        """Begin it, durably, before anything is stored, or renew it: an older beginning stays.
+    def begin(self, now: datetime) -> None:
+        """Put it, durably, before anything is stored or relied on; one that is there already goes on.
 
         Raises:
             FailedError: No space is left.
             UnreachableError: The store cannot be written.
         """
-        self._put(self._began() or now, now)
+        value = self._value()
+        if value is None:
+            self._put({"began": format_instant(now), "renewed": format_instant(now), "saw": None})
+
+    def declare(self, named: Iterable[Named], parent: RestorePoint | None) -> tuple[str, ...]:
+        """Say which records of garbage this run has seen. When it was said already, that stays.
+
+        Args:
+            named: Records that were read after `begin`, and whose packs the run will not rely on.
+            parent: The point whose blobs the run carries over without looking at them.
+
+        Returns:
+            Those that it could say so of.
+
+        Raises:
+            FailedError: The session ended, or what it said earlier does not hold for this parent.
+        """
+        value = self._value()
+        if value is None:
+            raise self._interrupted()
+        named = list(named)
+        if value["saw"] is None:
+            value["saw"] = sorted(item.id for item in named if _independent(item, parent))
+            self._put(value)
+        elif any(item.id in value["saw"] and not _independent(item, parent) for item in named):
+            raise self._interrupted()
+        return tuple(value["saw"])
+
+    def renew(self, now: datetime) -> None:
+        """Tell that the run goes on; at least every hour.
+
+        Raises:
+            FailedError: The session ended or expired: what the run stored may have been collected.
+        """
+        value = self._standing(now)
+        value["renewed"] = format_instant(now)
+        self._put(value)
 
     def require(self, now: datetime) -> None:
         """Return if the session still stands, so that what the run stored cannot have been collected.
@@ -47,29 +90,68 @@ class WriterSession:
         Raises:
             FailedError: It ended or expired.
         """
-        value = self._value()
-        if value is None or now - parse_instant(value["renewed"]) > EXPIRY:
-            raise FailedError(
-                "JOB-INTERRUPTED", "The run was interrupted for so long that its data may have been collected."
-            )
+        self._standing(now)
 
     def close(self) -> None:
-        """End it; safe to repeat."""
-        self._store.delete(SESSIONS, self._run)
+        """End it; safe to repeat. A store that forbids deleting keeps it until it is taken for ended."""
+        try:
+            self._records.delete(SESSIONS, self._run)
+        except RefusedError:
+            return
 
-    def _put(self, began: datetime, now: datetime) -> None:
-        value = {"began": format_instant(began), "renewed": format_instant(now)}
-        self._store.put(SESSIONS, self._run, frame.seal(SESSIONS, self._run, value))
-        self._store.flush()
-
-    def _began(self) -> datetime | None:
+    def _standing(self, now: datetime) -> Any:
         value = self._value()
-        return None if value is None else parse_instant(value["began"])
+        if value is None or now - parse_instant(value["renewed"]) > EXPIRY:
+            raise self._interrupted()
+        return value
+
+    def _put(self, value: Any) -> None:
+        self._records.put(SESSIONS, self._run, value)
 
     def _value(self) -> Any:
-        if self._store.size(SESSIONS, self._run) is None:
+        if not self._records.exists(SESSIONS, self._run):
             return None
         try:
-            return frame.unseal(SESSIONS, self._run, self._store.get(SESSIONS, self._run))
+            return self._records.get(SESSIONS, self._run)
         except DamageError:
-            return None  # it is written anew; a damaged session protects nothing
+            return None  # a damaged session protects nothing
+
+    @staticmethod
+    def _interrupted() -> FailedError:
+        return FailedError(
+            "JOB-INTERRUPTED", "The run was interrupted for so long that its data may have been collected."
+        )
+
+
+def _independent(named: Named, parent: RestorePoint | None) -> bool:
+    """Whether nothing that a parent point consists of can be among what was named."""
+    return parent is None or f"{parent.vm_uuid}.{parent.id}" in named.points or named.id in parent.saw
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A writer as others see it."""
+
+    run: str
+    renewed: datetime | None
+    """None when the record cannot be read: it is then taken for a running one."""
+    saw: frozenset[str]
+
+    def ended(self, now: datetime) -> bool:
+        """Whether it was not renewed for so long that it cannot commit any more."""
+        return self.renewed is not None and now - self.renewed > ABANDONED
+
+
+def sessions(records: Records) -> list[SessionInfo]:
+    """All sessions that are there."""
+    found = []
+    for item in records.list(SESSIONS):
+        try:
+            value = records.get(SESSIONS, item.name)
+            info = SessionInfo(item.name, parse_instant(value["renewed"]), frozenset(value["saw"] or ()))
+        except DamageError:
+            if not records.exists(SESSIONS, item.name):
+                continue  # it ended since it was listed
+            info = SessionInfo(item.name, None, frozenset())
+        found.append(info)
+    return found

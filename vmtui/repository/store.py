@@ -27,7 +27,10 @@ INDEX = "index"
 POINTS = "points"
 EVENTS = "events"
 SESSIONS = "sessions"
-NAMESPACES = (CONFIG, PACKS, INDEX, POINTS, EVENTS, SESSIONS)
+KEYS = "keys"
+GARBAGE = "garbage"
+QUARANTINE = "quarantine"
+NAMESPACES = (CONFIG, KEYS, PACKS, INDEX, POINTS, EVENTS, SESSIONS, GARBAGE, QUARANTINE)
 
 _LEVELS = {f"{name}/": {"levels": [1 if name == PACKS else 0]} for name in NAMESPACES}
 """Packs are spread over 256 folders by the first byte of their names; the rest is flat."""

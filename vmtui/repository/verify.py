@@ -6,7 +6,7 @@ its first byte to its last, then walk all maps against the packs that were found
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,10 +14,10 @@ from vmtui.model.errors import DamageError
 from vmtui.model.point import EventKind, PointEvent, RestorePoint
 from vmtui.model.progress import Watch
 from vmtui.repository import segments
-from vmtui.repository.blocks import ID_SIZE, ZERO_ID, Kind, Unpacker, blob_id
-from vmtui.repository.index import Location
+from vmtui.repository.blocks import ID_SIZE, ZERO_ID, Kind, Unpacker
+from vmtui.repository.index import Location, PackRecord
 from vmtui.repository.maps import FANOUT, MapReader, block_count
-from vmtui.repository.packs import Entry, check_whole, read_directory
+from vmtui.repository.packs import Entry, PackInfo, check_whole, open_blob, read_directory
 from vmtui.repository.points import PointName
 from vmtui.repository.reader import bad_blob, lost_blob
 from vmtui.repository.repository import Repository
@@ -144,24 +144,20 @@ def check_containers(repository: Repository, point: RestorePoint, watch: Watch) 
     Raises:
         DamageError: Something is missing or not as written, or index and pack do not agree.
     """
-    used: dict[str, dict[bytes, Location]] = {}
-    for item, place in _locations(repository, point):
-        used.setdefault(place.pack, {})[item] = place
-    records = {record.name: record for record in repository.index.all_packs()}
-    for segment in sorted({records[pack].segment for pack in used}):
+    used: dict[str, tuple[PackRecord, list[Entry]]] = {}
+    for place in _locations(repository, point):
+        used.setdefault(place.pack.name, (place.pack, []))[1].append(place.entry)
+    for segment in sorted({record.segment for record, _ in used.values()}):
         watch.check()
         segments.check_name(segment, repository.store.get(INDEX, segment))
-    for pack, places in used.items():
+    for record, entries in used.values():
         watch.check()
-        entries = {entry.id: entry for entry in read_directory(repository.store, pack).entries}
-        for item, place in places.items():
-            if not _agree(entries.get(item), place):
-                raise damaged(PACKS, pack, "the index does not agree with its directory")
+        check_agreement(read_directory(repository.store, record.name, repository.keys), record, entries)
     return len(used)
 
 
-def _locations(repository: Repository, point: RestorePoint) -> Iterator[tuple[bytes, Location]]:
-    """Every blob of a point, nodes included, with its place; a blob may come twice."""
+def _locations(repository: Repository, point: RestorePoint) -> Iterator[Location]:
+    """The place of every blob of a point, nodes included; a blob may come twice."""
     for stream, size, root in streams(point):
         reader = open_map(repository, size, root)
         for _, ids in walk(reader, stream):
@@ -169,18 +165,22 @@ def _locations(repository: Repository, point: RestorePoint) -> Iterator[tuple[by
         yield from _located(repository, reader.loaded)
 
 
-def _located(repository: Repository, ids: list[bytes]) -> Iterator[tuple[bytes, Location]]:
+def _located(repository: Repository, ids: list[bytes]) -> Iterator[Location]:
     for item, place in zip(ids, repository.index.find(ids), strict=True):
         if place is None:
             raise lost_blob(item)
-        yield item, place
+        yield place
 
 
-def _agree(entry: Entry | None, place: Location) -> bool:
-    return entry is not None and (
-        (entry.offset, entry.length, entry.size, entry.kind, entry.codec)
-        == (place.offset, place.length, place.size, place.kind, place.codec)
-    )
+def check_agreement(info: PackInfo, record: PackRecord, entries: Iterable[Entry]) -> None:
+    """Return if a pack's own directory says of these blobs what the index says.
+
+    Raises:
+        DamageError: They do not agree.
+    """
+    same = info.salt == record.salt and info.size == record.size
+    if not same or any(entry.number >= len(info.entries) or info.entries[entry.number] != entry for entry in entries):
+        raise damaged(PACKS, info.name, "the index does not agree with it")
 
 
 # -- everything ----------------------------------------------------------------------------------
@@ -246,25 +246,27 @@ def _verify_pack(repository: Repository, name: str, verdict: Verdict) -> None:
     data = repository.store.get(PACKS, name)
     view = memoryview(data)
     unpacker = Unpacker()
-    info = check_whole(name, data)
+    info = check_whole(name, data, repository.keys)
+    box = repository.keys.box(info.salt)
     for entry in info.entries:
-        blob = unpacker.unpack(entry.codec, view[entry.offset : entry.offset + entry.length], entry.size)
-        if blob is None or entry.kind not in list(Kind) or blob_id(Kind(entry.kind), blob) != entry.id:
+        payload = open_blob(box, entry, view[entry.offset : entry.offset + entry.length])
+        blob = None if payload is None else unpacker.unpack(entry.codec, payload, entry.size)
+        if blob is None or repository.keys.blob_id(Kind(entry.kind), blob) != entry.id:
             raise bad_blob(entry.id, name)
         verdict.blobs += 1
         verdict.read_bytes += entry.size
     places = repository.index.find([entry.id for entry in info.entries])
-    for entry, place in zip(info.entries, places, strict=True):
-        if place is not None and place.pack == name and not _agree(entry, place):
-            raise damaged(PACKS, name, "the index does not agree with its directory")
+    for place in places:
+        if place is not None and place.pack.name == name:
+            check_agreement(info, place.pack, [place.entry])
 
 
 def _verify_against_packs(repository: Repository, name: PointName, whole: set[str]) -> None:
     """Check a point's manifest and maps; its blocks were read with the packs."""
     repository.points.check_manifest(name)
-    for item, place in _locations(repository, repository.points.load(name)):
-        if place.pack not in whole:
-            raise bad_blob(item, place.pack)
+    for place in _locations(repository, repository.points.load(name)):
+        if place.pack.name not in whole:
+            raise bad_blob(place.entry.id, place.pack.name)
 
 
 def _record(repository: Repository, name: PointName, verdict: Verdict, now: datetime) -> None:

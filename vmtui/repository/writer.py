@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from vmtui.failpoint import failpoint
 from vmtui.model.errors import FailedError
 from vmtui.repository import segments
-from vmtui.repository.blocks import ZERO_ID, Blob, Kind, Packer, block_id, node_id
-from vmtui.repository.index import Index, PackRecord
+from vmtui.repository.blocks import ZERO_ID, Blob, Kind, Packer
+from vmtui.repository.health import Health
+from vmtui.repository.index import Index
+from vmtui.repository.keys import Keys
 from vmtui.repository.packs import TARGET_SIZE, PackBuilder, PackInfo
 from vmtui.repository.store import INDEX, PACKS, ObjectStore
 
@@ -41,24 +43,28 @@ class BlobWriter:
     Args:
         store: The repository's objects.
         index: Already in step with the repository.
+        keys: Of the repository.
+        health: Which packs it may rely on.
         block_size: Of the repository [bytes].
         level: zstd level.
     """
 
-    def __init__(self, store: ObjectStore, index: Index, block_size: int, level: int) -> None:
+    def __init__(
+        self, store: ObjectStore, index: Index, keys: Keys, health: Health, *, block_size: int, level: int
+    ) -> None:
         self._store = store
         self._index = index
+        self._keys = keys
+        self._health = health
         self._block_size = block_size
         self._zero = bytes(block_size)
         self._level = level
         self._lock = threading.Lock()
-        self._builder = PackBuilder()
+        self._builder = PackBuilder(keys)
         self._pending: set[bytes] = set()
         """Blobs of this run that the index does not know yet."""
-        self._healthy: dict[str, bool] = {}
-        """Packs that dedup relies on: whether they are there with their full size."""
         self._local = threading.local()
-        self._uploads: queue.Queue[tuple[PackInfo, memoryview] | None] = queue.Queue(_WAITING)
+        self._uploads: queue.Queue[tuple[PackInfo, bytes] | None] = queue.Queue(_WAITING)
         self._uploaded: list[PackInfo] = []
         self._failure: BaseException | None = None
         self._uploader = threading.Thread(target=self._upload, name="uploader", daemon=True)
@@ -91,14 +97,23 @@ class BlobWriter:
         # Bytes compare at memory speed, memoryviews do not; most blocks differ in their first or last byte.
         if not block[0] and not block[-1] and bytes(block) == self._zero:
             return ZERO_ID
-        return block_id(block)
+        return self._keys.block_id(block)
 
     def store_node(self, data: bytes) -> bytes:
         """Store a map node and give its id."""
-        item = node_id(data)
+        item = self._keys.node_id(data)
         if self._claim([item]):
             self._append(self._packer().pack([item], Kind.NODE, [data]))
         return item
+
+    def adopt(self, blobs: Sequence[Blob]) -> int:
+        """Store blobs that were read from elsewhere, already checked and in their compressed form.
+
+        Returns:
+            Bytes added to packs.
+        """
+        new = set(self._claim([blob.id for blob in blobs]))
+        return self._append([blob for place, blob in enumerate(blobs) if place in new])
 
     def _claim(self, ids: Sequence[bytes]) -> list[int]:
         """Places of ids that nobody stores yet; they are the caller's to store."""
@@ -108,18 +123,11 @@ class BlobWriter:
                 places.setdefault(item, place)
         wanted = list(places)
         known = self._index.known(wanted)
-        usable = [record is not None and self._is_healthy(record) for record in known]
+        usable = [record is not None and self._health.reliable(record) for record in known]
         with self._lock:
             new = [item for item, there in zip(wanted, usable, strict=True) if not there and item not in self._pending]
             self._pending.update(new)
         return [places[item] for item in new]
-
-    def _is_healthy(self, record: PackRecord) -> bool:
-        """Whether a pack that we would rely on is really there; asked once a run for each pack."""
-        healthy = self._healthy.get(record.name)
-        if healthy is None:
-            healthy = self._healthy[record.name] = self._store.size(PACKS, record.name) == record.size
-        return healthy
 
     def _packer(self) -> Packer:
         packer: Packer | None = getattr(self._local, "packer", None)
@@ -138,7 +146,7 @@ class BlobWriter:
                 stored += len(blob.payload)
                 if len(self._builder) >= TARGET_SIZE:
                     full.append(self._builder)
-                    self._builder = PackBuilder()
+                    self._builder = PackBuilder(self._keys)
         for builder in full:
             self._hand_over(builder)
         return stored
@@ -165,7 +173,7 @@ class BlobWriter:
             UnreachableError: The store cannot be written.
         """
         with self._lock:
-            builder, self._builder = self._builder, PackBuilder()
+            builder, self._builder = self._builder, PackBuilder(self._keys)
         if not builder.empty:
             self._hand_over(builder)
         self._uploads.join()
@@ -174,10 +182,10 @@ class BlobWriter:
         failpoint("backup.packed")
         packs, self._uploaded = self._uploaded, []
         if packs:
-            name, data = segments.build(packs)
+            name, data = segments.build(packs, self._keys)
             self._store.put(INDEX, name, data)
             self._store.flush()
-            self._index.add(name, packs, self._is_healthy)
+            self._index.add(name, packs, self._health.reliable)
             with self._lock:
                 self._pending.clear()
         failpoint("backup.indexed")

@@ -19,7 +19,6 @@ from vmtui.model.errors import FailedError
 from vmtui.model.progress import Watch
 from vmtui.nbd import BASE_ALLOCATION, ZERO, NbdClient
 from vmtui.repository import ZERO_ID, BlobReader, MapReader
-from vmtui.repository.blocks import block_id
 from vmtui.repository.verify import walk
 
 T = TypeVar("T")
@@ -175,11 +174,9 @@ class DiskWriter:
         length = len(data)
         data.extend(bytes(-length % self._block_size))
         view = memoryview(data)
-        zero = bytes(self._block_size)
         for place, expected in enumerate(ids):
             block = view[place * self._block_size : (place + 1) * self._block_size]
-            same = bytes(block) == zero if expected == ZERO_ID else block_id(block) == expected
-            if not same:
+            if not self._blobs.holds(block, expected):
                 raise self._differs(f"the block at {offset + place * self._block_size} is not the point's")
         return length
 

@@ -1,0 +1,80 @@
+"""Opening the configured repository, with the passphrase from where the configuration or the operator gives it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from vmtui import keyring
+from vmtui.model.errors import UsageError
+from vmtui.model.settings import Settings
+from vmtui.repository import Repository, locked
+
+_COMMAND_S = 60.0
+_OTHERS = 0o077
+
+
+def open_repository(settings: Settings) -> Repository:
+    """The repository; not yet in step.
+
+    Raises:
+        UsageError: There is none, or it is encrypted and no right passphrase is known.
+        DamageError, UnreachableError: It cannot be opened.
+    """
+    return Repository(settings.repository, settings.state / "cache", lambda: passphrase(settings))
+
+
+def passphrase(settings: Settings) -> str:
+    """The passphrase: what was typed, else from the file, else from the command.
+
+    Raises:
+        UsageError: None of them gives one.
+    """
+    typed = keyring.kept(keyring.REPOSITORY)
+    if typed is not None:
+        return typed
+    if settings.passphrase_file is not None:
+        return from_file(settings.passphrase_file)
+    if settings.passphrase_command:
+        return _from_command(settings)
+    raise locked(settings.repository)
+
+
+def from_file(path: Path) -> str:
+    """The first line of a passphrase file.
+
+    Raises:
+        UsageError: It cannot be read, or others can read it too.
+    """
+    try:
+        if path.stat().st_mode & _OTHERS:
+            raise UsageError(
+                "REPO-LOCKED", f"The passphrase file {path} may be read by others.", next_step=f"Run: chmod 600 {path}"
+            )
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("REPO-LOCKED", f"The passphrase file {path} cannot be read: {error}.") from error
+
+
+def _from_command(settings: Settings) -> str:
+    try:
+        answer = subprocess.run(
+            settings.passphrase_command,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise UsageError("REPO-LOCKED", f"The passphrase_command failed: {type(error).__name__}.") from error
+    return answer.stdout.partition("\n")[0]
+
+
+def adopt_paper_key(settings: Settings, text: str) -> Repository:
+    """The repository, opened by its paper key.
+
+    Raises:
+        UsageError: The paper key is not as printed, or not this repository's.
+    """
+    return Repository.open_with_paper_key(settings.repository, settings.state / "cache", text)
