@@ -48,6 +48,13 @@ NAMES = frozenset(
         "restore.swapped",
         "restore.defined",
         "restore.started",
+        # pruning and garbage collection
+        "prune.unrecorded",
+        "gc.repacked",
+        "gc.named",
+        "gc.indexed",
+        "gc.unindexed",
+        "gc.deleted",
     }
 )
 """Every place; a test walks this set, so a new phase cannot be forgotten."""

@@ -20,7 +20,7 @@ from vmtui.lab import LabInfo
 from vmtui.model.ids import PointId, VmId, new_id
 from vmtui.model.point import RestorePoint
 from vmtui.repository import FANOUT, ZERO_ID, MapBuilder, PointName, Repository, leaf_count
-from vmtui.repository.verify import open_map, walk
+from vmtui.repository.streams import open_map, walk
 
 
 def refused(result: Result, code: int, error_id: str, *words: str) -> None:

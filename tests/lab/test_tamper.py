@@ -16,7 +16,7 @@ from tests.support.vms import MIB, TestVm
 from vmtui.model.errors import ExitCode
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import Repository
-from vmtui.repository.verify import verify_all
+from vmtui.repository.scrub import verify_all
 
 SPACES = ("packs", "index", "points", "events", "config")
 

@@ -10,8 +10,8 @@ import pytest
 from tests.support.repositories import START, commit_disk, create, noise, read_disk, reopen
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import Repository
+from vmtui.repository.scrub import verify_all
 from vmtui.repository.store import ObjectStore
-from vmtui.repository.verify import verify_all
 
 FIRST = noise(1, 20) + bytes(4096 * 300) + noise(2, 5)
 SECOND = noise(3, 20) + bytes(4096 * 300) + noise(2, 5)

@@ -12,8 +12,8 @@ from vmtui.model.progress import SilentWatch
 from vmtui.repository import Repository, frame, slots
 from vmtui.repository import repository as opened
 from vmtui.repository.keys import PLAIN, SALT_SIZE, Keys
+from vmtui.repository.scrub import verify_all
 from vmtui.repository.store import EVENTS, GARBAGE, INDEX, KEYS, NAMESPACES, PACKS, POINTS, SESSIONS
-from vmtui.repository.verify import verify_all
 
 TEXT = b"the secret plans of the company, on the first disk of it " * 80
 
@@ -102,8 +102,8 @@ def test_objects_of_another_key_are_refused(repository: Repository, tmp_path: Pa
     for namespace in (PACKS, INDEX):
         for item in other.store.list(namespace):
             repository.store.put(namespace, item.name, other.store.get(namespace, item.name))
-    with pytest.raises(DamageError):
-        repository.sync()
+    assert [error.id for error in repository.sync()] == ["REPO-OBJECT-BAD"]
+    assert verify_all(repository, SilentWatch(), START).damage
 
 
 def test_the_wrong_passphrase_opens_nothing(locked: Path) -> None:

@@ -41,7 +41,8 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
     """
     context.watch.phase("plan")
     context.repository.session(run).begin(context.now())
-    context.repository.sync()
+    for damage in context.repository.sync():
+        context.watch.note(f"{damage.cause} Run: vmtui repo repair")
     session = context.session
     domain = Domain(session, request.vm)
     parent = find_parent(context.repository, request.vm)

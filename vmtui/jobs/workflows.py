@@ -24,7 +24,8 @@ from vmtui.model.ids import JobId, PointId, VmId
 from vmtui.model.point import Consistency, Mode
 from vmtui.model.progress import Check
 from vmtui.repository import PointName
-from vmtui.repository.verify import check_containers, verify_all, verify_point
+from vmtui.repository.scrub import verify_all
+from vmtui.repository.verify import check_containers, verify_point
 from vmtui.restore import RestorePlan, RestoreRequest, run
 from vmtui.restore.export import ExportRequest, export, find_disk
 from vmtui.restore.revert import RevertRequest, revert

@@ -131,6 +131,7 @@ _ROWS = (
         "The repository cannot be read or written.",
         "Check that its file system is mounted and that this account may use it.",
     ),
+    ("REPO-BUSY", "Another program changes the repository at the same time.", "Wait until it ends, then run it again."),
     ("WORKER-DEAD", "No worker runs the jobs.", "Run: vmtui worker"),
     # refused
     (

@@ -11,6 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lmdb
@@ -31,6 +32,7 @@ _VALUE = struct.Struct("<IIIIIBB")
 _PACK = struct.Struct(f"<{ID_SIZE}s{SALT_SIZE}sQI{ID_SIZE}s")
 """Pack name, its salt, its size, its number of entries, the segment that names it."""
 _NUMBER = struct.Struct(">I")
+_SECONDS = struct.Struct("<d")
 _NEXT = b"next pack number"
 
 _OPEN: dict[Path, lmdb.Environment] = {}
@@ -77,27 +79,55 @@ class Index:
         self._packs = self._environment.open_db(b"packs")
         self._segments = self._environment.open_db(b"segments")
         self._meta = self._environment.open_db(b"meta")
+        self._checked = self._environment.open_db(b"checked")
 
-    def sync(self, store: ObjectStore, keys: Keys, reliable: Reliable) -> None:
+    def sync(self, store: ObjectStore, keys: Keys, reliable: Reliable) -> list[DamageError]:
         """Bring the index in step with the repository's segments.
+
+        What a damaged segment alone names is not found; the rest of the repository stays usable.
 
         Args:
             store: The repository's objects.
             keys: Of the repository.
             reliable: Decides between several packs that hold a blob.
 
+        Returns:
+            What is wrong with segments that could not be read.
+
         Raises:
-            DamageError: A new segment is damaged.
             UnreachableError: The repository cannot be read.
         """
         present = {item.name for item in store.list(INDEX)}
         known = self.segment_names()
+        damage = []
         for name in sorted(present - known):
-            packs = _read_if_there(store, name, keys)
+            try:
+                packs = _read_if_there(store, name, keys)
+            except DamageError as error:
+                damage.append(error)
+                continue
             if packs is not None:
                 self.add(name, packs, reliable)
         if known - present:
             self._replace(known - present, lambda name: _read_if_there(store, name, keys) or [])
+        return damage
+
+    def prefer(self, store: ObjectStore, keys: Keys, reliable: Reliable) -> None:
+        """Let blobs whose packs are not reliable be found in other packs that hold them as well. Reads all segments.
+
+        Raises:
+            DamageError: A segment is damaged.
+            UnreachableError: The repository cannot be read.
+        """
+        records = {record.name: record for record in self.all_packs()}
+        for name in sorted(self.segment_names()):
+            packs = _read_if_there(store, name, keys) or []
+            found = [(records[pack.name].number, pack) for pack in packs if pack.name in records]
+            good = [(number, pack) for number, pack in found if reliable(records[pack.name])]
+            with self._environment.begin(write=True) as transaction:
+                for number, pack in good:
+                    for entry in pack.entries:
+                        self._replace_unless(transaction, entry.id, _value(number, entry), reliable)
 
     def segment_names(self) -> set[str]:
         """Segments that the index mirrors."""
@@ -150,6 +180,22 @@ class Index:
         """Number of blobs that were ever taken in."""
         with self._environment.begin() as transaction:
             return int(transaction.stat(self._blobs)["entries"])
+
+    # -- what was verified -----------------------------------------------------------------------
+
+    def checked(self, pack: str) -> datetime | None:
+        """When every byte of a pack was last read here and found right."""
+        with self._environment.begin(db=self._checked) as transaction:
+            value = transaction.get(bytes.fromhex(pack))
+        return None if value is None else datetime.fromtimestamp(_SECONDS.unpack(value)[0], UTC)
+
+    def set_checked(self, pack: str, at: datetime | None) -> None:
+        """Remember when a pack was found right; None when it was not."""
+        with self._environment.begin(db=self._checked, write=True) as transaction:
+            if at is None:
+                transaction.delete(bytes.fromhex(pack))
+            else:
+                transaction.put(bytes.fromhex(pack), _SECONDS.pack(at.timestamp()))
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -254,7 +300,7 @@ def _open(folder: Path) -> lmdb.Environment:
 
 def _environment(folder: Path) -> lmdb.Environment:
     file = folder / "blobs.lmdb"
-    environment = lmdb.open(str(file), subdir=False, map_size=_MAP_SIZE, max_dbs=4, max_readers=512)
+    environment = lmdb.open(str(file), subdir=False, map_size=_MAP_SIZE, max_dbs=5, max_readers=512)
     # A file that was cut kills the process (SIGBUS) when a page past its end is looked at.
     if file.stat().st_size < (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]:
         environment.close()

@@ -42,7 +42,7 @@ class MapReader:
         self._load = load
         self._root = root
         self.blocks = blocks
-        self._levels = _level_sizes(blocks)
+        self._levels = level_sizes(blocks)
         self._recent: list[dict[int, bytes]] = [{} for _ in self._levels]
         self.loaded: list[bytes] = []
         """Ids of the nodes that were loaded so far."""
@@ -105,7 +105,7 @@ class MapBuilder:
 
     def __init__(self, store: Callable[[bytes], bytes], blocks: int) -> None:
         self._store = store
-        self._levels = _level_sizes(blocks)
+        self._levels = level_sizes(blocks)
         self._leaves = bytearray(leaf_count(blocks) * ID_SIZE)
 
     def set_leaf(self, leaf: int, leaf_id: bytes) -> None:
@@ -127,7 +127,7 @@ class MapBuilder:
         return self._store(ids) if any(ids) else ZERO_ID
 
 
-def _level_sizes(blocks: int) -> list[int]:
+def level_sizes(blocks: int) -> list[int]:
     """Number of ids in each level, from the blocks up to the level of one node."""
     sizes = [blocks]
     while sizes[-1] > FANOUT:

@@ -209,7 +209,25 @@ def check_whole(name: str, data: bytes, keys: Keys) -> PackInfo:
     Raises:
         DamageError: It is not as written.
     """
+    check_name(name, data)
+    return parse_whole(name, data, keys)
+
+
+def check_name(name: str, data: bytes) -> None:
+    """Return if the bytes are those that the name stands for.
+
+    Raises:
+        DamageError: They are not.
+    """
     if hashlib.sha256(data).hexdigest() != name:
         raise damaged(PACKS, name, "its bytes do not match its name")
+
+
+def parse_whole(name: str, data: bytes, keys: Keys) -> PackInfo:
+    """Parse the directory of a pack that was read as a whole; its blobs are not checked.
+
+    Raises:
+        DamageError: Head, directory or trailer are not as written.
+    """
     length = int.from_bytes(data[-_TRAILER.size :][:4], "little")
     return parse_ends(name, len(data), data[:HEAD_SIZE], data[-_TRAILER.size - length :], keys)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from vmtui.failpoint import failpoint
 from vmtui.model.codec import from_plain, to_plain
 from vmtui.model.errors import DamageError
-from vmtui.model.ids import PointId, VmId, new_id
+from vmtui.model.ids import PointId, VmId, id_instant, new_id
 from vmtui.model.point import EventKind, PointEvent, PointStatus, RestorePoint
 from vmtui.repository.records import Records
 from vmtui.repository.store import EVENTS, POINTS, damaged
@@ -74,12 +74,17 @@ class Points:
         Raises:
             DamageError: It is missing or not as written.
         """
-        point = self._parse(name, self._store.get(POINTS, name.key))
+        point = self.parse(name, self._store.get(POINTS, name.key))
         if (point.vm_uuid, point.id) != (name.vm, name.id) or point.repository != self._repository:
             raise damaged(POINTS, name.key, "it is another point's manifest")
         return point
 
-    def _parse(self, name: PointName, data: bytes) -> RestorePoint:
+    def parse(self, name: PointName, data: bytes) -> RestorePoint:
+        """The manifest of a point whose bytes were read already.
+
+        Raises:
+            DamageError: It is not as written.
+        """
         try:
             return from_plain(RestorePoint, self._records.parse(POINTS, name.key, data))
         except ValueError as error:
@@ -99,6 +104,15 @@ class Points:
             digest = hashlib.sha256(data).hexdigest()
             who = f"{point.host}/{point.vm_name}"
             self.record(name, PointEvent(EventKind.COMMITTED, point.finished, who, manifest=digest))
+
+    def delete(self, name: PointName) -> None:
+        """Let a point not exist any more, durably: its history first, then its manifest. Safe to repeat."""
+        for key in self._events(name):
+            self._records.delete(EVENTS, key)
+        self._store.flush()
+        failpoint("prune.unrecorded")
+        self._records.delete(POINTS, name.key)
+        self._store.flush()
 
     def exists(self, name: PointName) -> bool:
         """Whether a point was committed and not deleted."""
@@ -129,6 +143,34 @@ class Points:
                 result[name] = self._advance(result.get(name, PointStatus()), item.name)
         return result
 
+    def mend_history(self) -> None:
+        """Write entries that cannot be read anew, from what their names and manifests say; durable."""
+        for item in self._store.list(EVENTS):
+            match = _EVENT.fullmatch(item.name)
+            if match is None or match["kind"] not in list(EventKind):
+                continue
+            try:
+                self._event(item.name)
+            except DamageError:
+                self._mend(item.name, PointName(VmId(match["vm"]), PointId(match["point"])), EventKind(match["kind"]))
+        self._store.flush()
+
+    def _mend(self, key: str, name: PointName, kind: EventKind) -> None:
+        """Write an entry anew; one that said that a point was verified goes, as it can be verified again."""
+        if kind is EventKind.VERIFIED:
+            self._records.delete(EVENTS, key)
+            return
+        event = PointEvent(kind, id_instant(name.id), "written anew by a repair")
+        if kind is EventKind.COMMITTED:
+            try:
+                data = self._store.get(POINTS, name.key)
+                point = self.parse(name, data)
+            except DamageError:
+                return  # it is all that tells of the point
+            digest = hashlib.sha256(data).hexdigest()
+            event = PointEvent(kind, point.finished, f"{point.host}/{point.vm_name}", manifest=digest)
+        self._records.put(EVENTS, key, to_plain(event))
+
     def status(self, name: PointName) -> PointStatus:
         """What its history says about one point."""
         status = PointStatus()
@@ -143,7 +185,7 @@ class Points:
             DamageError: They differ, or either is damaged.
         """
         data = self._store.get(POINTS, name.key)
-        self._parse(name, data)
+        self.parse(name, data)
         for event in self.history(name):
             if event.kind is EventKind.COMMITTED and event.manifest != hashlib.sha256(data).hexdigest():
                 raise damaged(POINTS, name.key, "it is not the manifest that was committed")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vmtui.model.errors import DamageError
 from vmtui.repository.blocks import ZERO_ID, Kind, Unpacker
 from vmtui.repository.index import Index, Location, PackRecord
 from vmtui.repository.keys import Box, Keys
 from vmtui.repository.maps import MapReader
-from vmtui.repository.packs import open_blob
+from vmtui.repository.packs import Entry, open_blob
 from vmtui.repository.store import PACKS, ObjectStore
 
 _GAP = 128 << 10
@@ -27,9 +27,13 @@ class BlobReader:
         index: Where they are.
         keys: Of the repository.
         block_size: Of the repository.
+        without: Looks for other copies of what a pack holds, when that pack is gone or damaged.
     """
 
-    def __init__(self, store: ObjectStore, index: Index, keys: Keys, block_size: int) -> None:
+    def __init__(
+        self, store: ObjectStore, index: Index, keys: Keys, block_size: int, without: Callable[[str], None]
+    ) -> None:
+        self._without = without
         self._store = store
         self._index = index
         self._keys = keys
@@ -57,6 +61,10 @@ class BlobReader:
         """
         return self._fetch([node], Kind.NODE)[0]
 
+    def nodes(self, nodes: Sequence[bytes]) -> list[bytes]:
+        """Several map nodes, all different, in the order asked."""
+        return self._fetch(list(nodes), Kind.NODE)
+
     def map(self, root: bytes, blocks: int) -> MapReader:
         """The disk map below a top node."""
         return MapReader(self.node, root, blocks)
@@ -66,24 +74,55 @@ class BlobReader:
         return bytes(block) == self._zero if item == ZERO_ID else self._keys.block_id(block) == item
 
     def _fetch(self, ids: list[bytes], kind: Kind) -> list[bytes]:
-        places = dict(zip(ids, self._index.find(ids), strict=True))
         result: dict[bytes, bytes] = {}
-        for pack, group in _by_pack(places):
+        for pack, group in _by_pack(dict(zip(ids, self._index.find(ids), strict=True))):
             for run in _runs(group):
-                result.update(self._read_run(pack, run, kind))
+                result.update(self._read_surely(pack, run, kind))
         return [result[item] for item in ids]
+
+    def _read_surely(self, pack: PackRecord, run: list[Location], kind: Kind) -> dict[bytes, bytes]:
+        """Blobs near each other in a pack; from other packs that hold them too, when this one is gone or damaged."""
+        try:
+            return self._read_run(pack, run, kind)
+        except DamageError:
+            self._without(pack.name)
+            ids = [place.entry.id for place in run]
+            places = self._index.find(ids)
+            if any(place is None or place.pack.name == pack.name for place in places):
+                raise
+            return dict(zip(ids, self._fetch(ids, kind), strict=True))
+
+    def payloads(self, places: Sequence[Location]) -> Iterator[tuple[Entry, bytes]]:
+        """Blobs as they are packed, opened but still compressed, each compared with its id.
+
+        Args:
+            places: All in one pack.
+
+        Raises:
+            DamageError: As for blocks.
+        """
+        for run in _runs(list(places)) if places else ():
+            start, data = self._load_run(run[0].pack, run)
+            for place in run:
+                stored = data[place.entry.offset - start : place.entry.offset - start + place.entry.length]
+                self._unpack(place, Kind(place.entry.kind), stored)
+                payload = open_blob(self._box(place.pack), place.entry, stored)
+                yield place.entry, bytes(payload or b"")
 
     def _read_run(self, pack: PackRecord, run: list[Location], kind: Kind) -> dict[bytes, bytes]:
         """Blobs that lie near each other in a pack, by one read."""
-        start = run[0].entry.offset
-        end = max(place.entry.offset + place.entry.length for place in run)
-        data = memoryview(self._store.get(PACKS, pack.name, start, end - start))
+        start, data = self._load_run(pack, run)
         blobs = {}
         for place in run:
             entry = place.entry
             stored = data[entry.offset - start : entry.offset - start + entry.length]
             blobs[entry.id] = self._unpack(place, kind, stored)
         return blobs
+
+    def _load_run(self, pack: PackRecord, run: list[Location]) -> tuple[int, memoryview]:
+        start = run[0].entry.offset
+        end = max(place.entry.offset + place.entry.length for place in run)
+        return start, memoryview(self._store.get(PACKS, pack.name, start, end - start))
 
     def _unpack(self, place: Location, kind: Kind, stored: memoryview) -> bytes:
         unpacker: Unpacker | None = getattr(self._local, "unpacker", None)

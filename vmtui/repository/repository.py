@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtui.model.codec import format_instant
-from vmtui.model.errors import UsageError
+from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint
 from vmtui.repository import slots
@@ -179,9 +179,13 @@ class Repository:
         """Bytes in a block."""
         return self.identity.block_size
 
-    def sync(self) -> None:
-        """Bring the local index in step with what others wrote."""
-        self.index.sync(self.store, self.keys, self.health().reliable)
+    def sync(self) -> list[DamageError]:
+        """Bring the local index in step with what others wrote.
+
+        Returns:
+            What is wrong with index segments that could not be read: what they alone name is not found.
+        """
+        return self.index.sync(self.store, self.keys, self.health().reliable)
 
     def health(self) -> Health:
         """Which packs may be relied on, as of now."""
@@ -190,11 +194,27 @@ class Repository:
 
     def reader(self) -> BlobReader:
         """Reads blocks and maps; call `sync` first."""
-        return BlobReader(self.store, self.index, self.keys, self.block_size)
+        return BlobReader(self.store, self.index, self.keys, self.block_size, self._without)
 
-    def writer(self, level: int) -> BlobWriter:
-        """Writes blocks and maps; its session must have begun, and `sync` been called."""
-        return BlobWriter(self.store, self.index, self.keys, self.health(), block_size=self.block_size, level=level)
+    def prefer_reliable(self) -> None:
+        """Let blobs be found in packs that are whole and stay, where there is a choice. Reads all index segments."""
+        self.index.prefer(self.store, self.keys, self.health().reliable)
+
+    def _without(self, pack: str) -> None:
+        """Look for other copies of what a pack holds that is gone or damaged."""
+        self.sync()
+        health = Health(self.store, frozenset({pack}))
+        self.index.prefer(self.store, self.keys, health.reliable)
+
+    def writer(self, level: int, health: Health | None = None) -> BlobWriter:
+        """Writes blocks and maps; its session must have begun, and `sync` been called.
+
+        Args:
+            level: zstd level.
+            health: Which packs it may rely on, when that was found out already.
+        """
+        health = health or self.health()
+        return BlobWriter(self.store, self.index, self.keys, health, block_size=self.block_size, level=level)
 
     def session(self, run: JobId) -> WriterSession:
         """The record of a run that writes; begin it before anything is stored."""

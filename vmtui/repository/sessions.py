@@ -8,7 +8,7 @@ A run must not say that it has seen a record when its parent point may rely on w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,11 @@ EXPIRY = timedelta(hours=24)
 """A run that did not renew its session for this long must not commit."""
 ABANDONED = EXPIRY + timedelta(hours=2)
 """A collection takes a session for ended after this long: clocks may differ by up to two hours."""
+_DUE = timedelta(minutes=20)
+
+
+Clock = Callable[[], datetime]
+"""Gives the instant [UTC]."""
 
 
 class WriterSession:
@@ -38,6 +43,7 @@ class WriterSession:
     def __init__(self, records: Records, run: JobId) -> None:
         self._records = records
         self._run = run
+        self._renewed: datetime | None = None
 
     def begin(self, now: datetime) -> None:
         """Put it, durably, before anything is stored or relied on; one that is there already goes on.
@@ -83,6 +89,16 @@ class WriterSession:
         value = self._standing(now)
         value["renewed"] = format_instant(now)
         self._put(value)
+        self._renewed = now
+
+    def keep(self, now: datetime) -> None:
+        """Renew it when that is due; cheap enough to be called for each object.
+
+        Raises:
+            FailedError: As for `renew`.
+        """
+        if self._renewed is None or now - self._renewed > _DUE:
+            self.renew(now)
 
     def require(self, now: datetime) -> None:
         """Return if the session still stands, so that what the run stored cannot have been collected.

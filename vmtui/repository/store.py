@@ -112,6 +112,11 @@ class ObjectStore:
             status = os.statvfs(self._folder)
         return status.f_bavail * status.f_frsize
 
+    @property
+    def exact_listings(self) -> bool:
+        """Whether a listing shows all that was put and nothing that was deleted before it."""
+        return True
+
     # -- objects ---------------------------------------------------------------------------------
 
     def put(self, namespace: str, name: str, data: bytes | memoryview) -> None:

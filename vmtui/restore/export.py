@@ -19,7 +19,7 @@ from vmtui.model.point import PointDisk, RestorePoint
 from vmtui.model.progress import Watch
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
 from vmtui.repository import Repository
-from vmtui.repository.verify import open_map
+from vmtui.repository.streams import open_map
 from vmtui.restore.preflight import data_bytes
 from vmtui.restore.write import DiskWriter
 

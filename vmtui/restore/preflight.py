@@ -20,7 +20,7 @@ from vmtui.model.progress import Check
 from vmtui.model.vm import DomainState
 from vmtui.repository import ZERO_ID
 from vmtui.repository.repository import Repository
-from vmtui.repository.verify import open_map, walk
+from vmtui.repository.streams import open_map, walk
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import NO_NETWORK
 from vmtui.restore.plan import DiskPlacement, FilePlacement, RestoreRequest

@@ -23,7 +23,8 @@ from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint
 from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
-from vmtui.repository.verify import check_containers, open_map
+from vmtui.repository.streams import open_map
+from vmtui.repository.verify import check_containers
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Fitted, Target, fit, kept_record, missing_elements
 from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, RestoreRequest, Step

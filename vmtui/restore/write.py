@@ -10,16 +10,17 @@ from __future__ import annotations
 import heapq
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from vmtui.failpoint import failpoint
+from vmtui.model.ahead import ahead
 from vmtui.model.errors import FailedError
 from vmtui.model.progress import Watch
 from vmtui.nbd import BASE_ALLOCATION, ZERO, NbdClient
 from vmtui.repository import ZERO_ID, BlobReader, MapReader
-from vmtui.repository.verify import walk
+from vmtui.repository.streams import walk
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,7 +69,7 @@ class DiskWriter:
             )
         self._watch.phase("write", disk=self._name, total=total)
         with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="fetch") as pool:
-            pieces = ahead(pool, self._fetch, self._data_pieces(disk_map))
+            pieces = ahead(pool, self._fetch, self._data_pieces(disk_map), _AHEAD)
             half = total // 2
             for length in client.write(self._with_half(pieces, half), depth=_DEPTH):
                 self._watch.check()
@@ -213,18 +214,3 @@ def merge(one: Iterable[tuple[int, int]], other: Iterable[tuple[int, int]], limi
             yield start, step
             start += step
         position = max(position, end)
-
-
-def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results in order, up to `_AHEAD` of them computed before they are asked for."""
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

@@ -1,0 +1,195 @@
+"""Each operation fails at each of its storage calls, in each way: committed points restore, and nothing lies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.flaky import DeathError, Script, Way, flaky, leave, store_of
+from tests.support.repositories import BLOCK, START, backup, create, noise, phrase, read_disk
+from vmtui.model.errors import VmtuiError
+from vmtui.model.ids import JobId
+from vmtui.model.progress import SilentWatch
+from vmtui.repository import PointName, Repository
+from vmtui.repository.collect import collect
+from vmtui.repository.mirror import mirror, open_copy
+from vmtui.repository.repair import repair
+from vmtui.repository.scrub import verify_all
+from vmtui.repository.store import INDEX
+
+Contents = dict[PointName, bytes]
+"""What each committed point must give back."""
+
+WATCH = SilentWatch()
+
+
+def clock() -> datetime:
+    """All of it happens at one instant."""
+    return START
+
+
+FIRST = noise(1, 40)
+SECOND = FIRST[: 20 * BLOCK] + noise(2, 20)
+THIRD = noise(3, 12) + FIRST[12 * BLOCK : 35 * BLOCK] + SECOND[35 * BLOCK :]
+NEW = noise(4, 6) + THIRD[6 * BLOCK :]
+RUN = JobId("01kdye0yr80000000000000000")
+
+
+class World:
+    """A repository and a copy of it in a folder, as a process that just started sees them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.repository = Repository(f"file://{folder / 'repository'}", folder / "cache", phrase)
+
+    def copy(self) -> Repository:
+        url = f"file://{self.folder / 'copy'}"
+        return open_copy(self.repository, store_of(url), lambda: Repository(url, self.folder / "copy cache", phrase))
+
+
+@pytest.fixture(scope="module")
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents]:
+    """Three points, of which the middle one was pruned, so that there is garbage of both kinds; and an old copy."""
+    folder = tmp_path_factory.mktemp("built")
+    repository = create(folder, sealed=request.param == "sealed")
+    first = backup(repository, FIRST, 0)
+    World(folder).copy()
+    second = backup(repository, SECOND, 1)
+    third = backup(repository, THIRD, 2)
+    repository.points.delete(second)
+    return folder, {first: FIRST, third: THIRD}
+
+
+def do_backup(world: World, points: Contents) -> None:
+    points[backup(world.repository, NEW, 3)] = NEW
+
+
+def do_prune(world: World, points: Contents) -> None:
+    name = max(points)
+    data = points.pop(name)
+    try:
+        world.repository.points.delete(name)
+    except (VmtuiError, DeathError):
+        if world.folder.joinpath("repository/points", name.key).exists():
+            points[name] = data  # not deleted yet: then it must still be whole
+        raise
+
+
+def do_collect(world: World, points: Contents) -> None:
+    del points
+    result = collect(world.repository, RUN, WATCH, clock)
+    assert result.deleted
+    assert not result.waiting_for
+
+
+def do_mirror(world: World, points: Contents) -> None:
+    copy = world.copy()
+    result = mirror(world.repository, copy, RUN, WATCH, clock)
+    assert result.damage == []
+    assert set(copy.points.names()) >= set(points)
+
+
+def do_repair(world: World, points: Contents) -> None:
+    del points
+    result = repair(world.repository, RUN, WATCH, clock)
+    assert result.damage == []
+
+
+def do_verify(world: World, points: Contents) -> None:
+    del points
+    world.repository.sync()
+    assert verify_all(world.repository, WATCH, START).damage == []
+
+
+Operation = Callable[[World, Contents], None]
+OPERATIONS: list[Operation] = [do_backup, do_prune, do_collect, do_mirror, do_repair, do_verify]
+
+
+def check(folder: Path, points: Contents) -> None:
+    """Every committed point is whole, as this machine and as a new one sees it; and all operations work again."""
+    for cache in ("cache", "new cache"):
+        repository = Repository(f"file://{folder / 'repository'}", folder / cache, phrase)
+        repository.sync()
+        assert set(repository.points.names()) >= set(points)
+        for name, data in points.items():
+            root = repository.points.load(name).disks[0].root
+            assert read_disk(repository, root, len(data)) == data
+
+
+def check_copy(folder: Path, points: Contents) -> None:
+    """Whatever points are at the copy can be restored from there."""
+    if (folder / "copy" / "config" / "main").exists():
+        copy = Repository(f"file://{folder / 'copy'}", folder / "newer cache", phrase)
+        copy.sync()
+        for name in set(copy.points.names()) & set(points):
+            assert read_disk(copy, copy.points.load(name).disks[0].root, len(points[name])) == points[name]
+
+
+def examine(folder: Path, points: Contents, way: Way) -> None:
+    """Everything is whole, and stays so when work goes on."""
+    check(folder, points)
+    again = World(folder)
+    if way is Way.PARTIAL:  # such a store lies; what it left is repaired, and points that never were go
+        never = [name for name in again.repository.points.names() if name not in points]
+        assert repair(again.repository, RUN, WATCH, clock, give_up=never).damage == []
+        if (folder / "copy" / "config" / "main").exists():
+            do_mirror(again, points)  # sends again what was cut
+    check_copy(folder, points)
+    collect(again.repository, JobId("01kdye0yr90000000000000000"), WATCH, clock)
+    check(folder, points)
+    assert verify_all(again.repository, WATCH, START).damage == []
+
+
+CASES = [("plain", way) for way in Way] + [("sealed", Way.ERROR), ("sealed", Way.AFTER)]
+"""Sealing changes bytes, not calls, so fewer ways are enough there."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__[3:])
+@pytest.mark.parametrize(("built", "way"), CASES, indirect=["built"])
+def test_failing_at_any_storage_call_costs_no_point_and_nothing_lies(
+    built: tuple[Path, Contents], tmp_path: Path, operation: Operation, way: Way
+) -> None:
+    place = 0
+    while True:
+        folder = tmp_path / str(place)
+        shutil.copytree(built[0], folder)
+        points = dict(built[1])
+        with flaky(Script(at=place, way=way)) as script:
+            succeeded = False
+            with suppress(VmtuiError, DeathError):
+                operation(World(folder), points)
+                succeeded = True
+        reached = len(script.calls) > place
+        if script.dead:
+            assert not succeeded, script.calls[place]
+        with flaky(Script()):
+            examine(folder, points, way)
+        leave(folder)
+        if not reached:
+            assert succeeded
+            break
+        place += 1
+    assert place > 5
+
+
+@pytest.mark.parametrize("built", ["plain"], indirect=True)
+def test_a_damaged_index_is_made_anew_at_every_call_that_fails(built: tuple[Path, Contents], tmp_path: Path) -> None:
+    for place in range(200):
+        folder = tmp_path / str(place)
+        shutil.copytree(built[0], folder)
+        for segment in (folder / "repository" / INDEX).iterdir():
+            segment.write_bytes(segment.read_bytes()[:-1] + b"?")
+        with flaky(Script(at=place, way=Way.BEFORE)) as script, suppress(DeathError):
+            repair(World(folder).repository, RUN, WATCH, clock)
+        result = repair(World(folder).repository, RUN, WATCH, clock)
+        assert result.damage == []
+        check(folder, built[1])
+        leave(folder)
+        if not script.dead:
+            break
+    assert place > 20

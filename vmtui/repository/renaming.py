@@ -1,0 +1,45 @@
+"""Changing which packs the index segments name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vmtui.failpoint import failpoint
+from vmtui.model.progress import Watch
+from vmtui.repository import segments
+from vmtui.repository.packs import PackInfo
+from vmtui.repository.repository import Repository
+from vmtui.repository.store import INDEX
+
+_SEGMENT_PACKS = 64
+"""Packs that a rewritten segment names."""
+
+
+def put_segments(repository: Repository, packs: Sequence[PackInfo]) -> None:
+    """Name packs in new index segments, durably."""
+    for start in range(0, len(packs), _SEGMENT_PACKS):
+        name, data = segments.build(packs[start : start + _SEGMENT_PACKS], repository.keys)
+        repository.store.put(INDEX, name, data)
+    repository.store.flush()
+
+
+def drop_packs(repository: Repository, doomed: Iterable[str], watch: Watch) -> None:
+    """Let no index segment name these packs: new segments first, durably, then away with the old ones."""
+    gone = set(doomed)
+    old: list[str] = []
+    kept: list[PackInfo] = []
+    for item in repository.store.list(INDEX):
+        watch.check()
+        packs = segments.read(repository.store, item.name, repository.keys)
+        if any(pack.name in gone for pack in packs):
+            old.append(item.name)
+            kept += [pack for pack in packs if pack.name not in gone]
+            if len(kept) >= _SEGMENT_PACKS:
+                put_segments(repository, kept)
+                kept = []
+    put_segments(repository, kept)
+    failpoint("gc.indexed")
+    for name in old:
+        repository.store.delete(INDEX, name)
+    repository.store.flush()
+    failpoint("gc.unindexed")
