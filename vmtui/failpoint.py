@@ -48,6 +48,10 @@ NAMES = frozenset(
         "restore.swapped",
         "restore.defined",
         "restore.started",
+        # deleting a point
+        "prune.marked",
+        "prune.unlisted",
+        "prune.forgotten",
     }
 )
 """Every place; a test walks this set, so a new phase cannot be forgotten."""
