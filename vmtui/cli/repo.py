@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from vmtui.cli.shared import Cli, pass_cli
-from vmtui.model.errors import ExitCode, RefusedError, UsageError
+from vmtui.cli.shared import Cli, now, pass_cli, refuse_read_only
+from vmtui.model.codec import to_plain
+from vmtui.model.errors import ExitCode, UsageError
+from vmtui.overview.room import forecast_words, look_ahead
 from vmtui.overview.words import printable, size
 
 
@@ -24,8 +26,7 @@ def init(cli: Cli, block_size: str | None) -> int:
     from vmtui.config.fields import size_bytes
     from vmtui.repository import DEFAULT_BLOCK_SIZE, Repository
 
-    if cli.settings.read_only:
-        raise RefusedError("READ-ONLY", "Making a repository was refused: vmtui runs in read-only mode.")
+    refuse_read_only(cli, "Making a repository")
     try:
         wanted = size_bytes(block_size) if block_size is not None else DEFAULT_BLOCK_SIZE
     except ValueError as error:
@@ -55,8 +56,16 @@ def stats(cli: Cli) -> int:
     """Show sizes and counts."""
     cli.repository.sync()
     result = cli.repository.stats()
+    ahead = look_ahead(cli.repository, result.free_bytes, now())
     if cli.output.as_json:
-        cli.output.document(result)
+        cli.output.document(
+            to_plain(result)
+            | {
+                "stored_per_day_bytes": ahead.per_day_bytes,
+                "days_to_full": None if ahead.days is None else round(ahead.days, 1),
+                "forecast_reason": ahead.reason,
+            }
+        )
         return ExitCode.DONE
     cli.output.text(printable(f"repository  {result.id[:8]} at {result.url}"))
     cli.output.text(f"points      {result.points}")
@@ -64,4 +73,5 @@ def stats(cli: Cli) -> int:
         f"packs       {result.packs} with {result.blobs} blocks and map nodes, block size {size(result.block_size)}"
     )
     cli.output.text(f"stored      {size(result.stored_bytes)}, {size(result.free_bytes)} free")
+    cli.output.text(f"full in     {forecast_words(ahead)}")
     return ExitCode.DONE

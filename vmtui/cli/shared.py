@@ -13,7 +13,7 @@ import click
 
 from vmtui import config
 from vmtui.cli.output import Output
-from vmtui.model.errors import ExitCode, error_from_json
+from vmtui.model.errors import ExitCode, RefusedError, error_from_json
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.settings import Settings
@@ -86,6 +86,16 @@ def enqueue(cli: Cli, wanted: Wanted) -> JobId:
     target = "/".join(part for part in (wanted.host, wanted.vm) if part) or "the repository"
     cli.output.say(f"job {job}: {wanted.kind} of {target}")
     return job
+
+
+def refuse_read_only(cli: Cli, what: str) -> None:
+    """Return if something may be changed.
+
+    Raises:
+        RefusedError: Read-only mode.
+    """
+    if cli.settings.read_only:
+        raise RefusedError("READ-ONLY", f"{what} was refused: vmtui runs in read-only mode.")
 
 
 def follow(cli: Cli, job: JobId, *, as_lines: bool = False) -> JobRecord:
