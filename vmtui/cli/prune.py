@@ -59,8 +59,9 @@ def hold(cli: Cli, point: str, reason: str | None, release: bool) -> int:
 @click.argument("vms", nargs=-1, metavar="[VM]...")
 @click.option("--dry-run", is_flag=True, help="Show what would go and what stays, and why; change nothing.")
 @click.option("--yes", is_flag=True, help="Your word.")
+@click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @pass_cli
-def prune(cli: Cli, vms: tuple[str, ...], dry_run: bool, yes: bool) -> int:
+def prune(cli: Cli, vms: tuple[str, ...], dry_run: bool, yes: bool, detach: bool) -> int:
     """Delete the points that the keep rules of their tiers let go, of all VMs or some.
 
     A VM has the tier that the rules give it by the host and name in its newest point. Without a keep rule all its
@@ -72,15 +73,15 @@ def prune(cli: Cli, vms: tuple[str, ...], dry_run: bool, yes: bool) -> int:
         refuse_read_only(cli, "A prune")
     only = _uuids(cli, vms) if vms else None
     plan = make_plan(cli.repository, cli.settings, now(), None, cli.jobs.points_in_use(), only)
-    if dry_run:
-        _print(cli, plan)
-        return ExitCode.DONE
-    if not plan.go and not plan.unfinished:
+    if dry_run or (not plan.go and not plan.unfinished):
         _print(cli, plan)
         return ExitCode.DONE
     if not yes:
         _ask(cli, plan)
     job = enqueue(cli, Wanted(JobKind.PRUNE, "", " ".join(vms), plan.request))
+    if detach:
+        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
+        return ExitCode.DONE
     record = follow(cli, job)
     raise_unless_ok(record)
     _tell(cli, record)
