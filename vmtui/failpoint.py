@@ -48,8 +48,11 @@ NAMES = frozenset(
         "restore.swapped",
         "restore.defined",
         "restore.started",
-        # pruning and garbage collection
-        "prune.unrecorded",
+        # deleting a point
+        "prune.marked",
+        "prune.unlisted",
+        "prune.forgotten",
+        # garbage collection
         "gc.repacked",
         "gc.named",
         "gc.indexed",

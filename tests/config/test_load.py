@@ -7,7 +7,7 @@ import pytest
 from vmtui.config import load, parse
 from vmtui.model.errors import UsageError
 from vmtui.model.point import Mode
-from vmtui.model.policy import Rule, Tier
+from vmtui.model.policy import KeepRule, Rule, Tier
 
 PATH = Path("/etc/vmtui/config.toml")
 TOP = 'repository = "file:///srv/r"\n'
@@ -56,7 +56,32 @@ tier = "gold"
     assert settings.rules == (Rule(vm="ci-*", exempt="rebuilt"), Rule(host="a", tier="gold"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tiers.a]\nrpo = "1h"\n[tiers.a.keep]\nlast = 3\ndaily = 7\nwithin = "48h"',
+        '[tiers.a]\nrpo = "1h"\nkeep = {last = 3, daily = 7, within = "2d"}',
+    ],
+)
+def test_a_tier_says_what_is_kept(text: str) -> None:
+    assert parse(TOP + text, PATH).tiers["a"].keep == KeepRule(last=3, daily=7, within_s=172800)
+
+
+def test_without_a_word_everything_is_kept() -> None:
+    assert parse(TOP, PATH).tiers["standard"].keep.empty
+    assert parse(TOP + '[tiers.a]\nrpo = "1h"\n[tiers.a.keep]', PATH).tiers["a"].keep.empty
+
+
+KEEP = '[tiers.gold]\nrpo = "1h"\n'
 WRONG = {
+    "keep is no table": (TOP + KEEP + "keep = 7", "tiers.gold.keep", "a table is needed"),
+    "keep key": (TOP + KEEP + "keep = {dayly = 7}", "tiers.gold.keep.dayly", "did you mean 'daily'?"),
+    "keep nothing": (TOP + KEEP + "keep = {daily = 0}", "tiers.gold.keep.daily", "1 or more"),
+    "keep less": (TOP + KEEP + "keep = {last = -1}", "tiers.gold.keep.last", "1 or more"),
+    "keep true": (TOP + KEEP + "keep = {last = true}", "tiers.gold.keep.last", "int is needed"),
+    "keep text": (TOP + KEEP + 'keep = {last = "3"}', "tiers.gold.keep.last", "int is needed"),
+    "keep within": (TOP + KEEP + "keep = {within = 48}", "tiers.gold.keep.within", "str is needed"),
+    "keep within what": (TOP + KEEP + 'keep = {within = "2 days"}', "tiers.gold.keep.within", "'4h'"),
     "unknown key": (TOP + "red_only = true", "red_only", "did you mean 'read_only'?"),
     "mistyped required key": ('repositry = "file:///x"', "repository", "repositry"),
     "no repository": ("", "repository", "is missing"),

@@ -61,7 +61,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     World(folder).copy()
     second = backup(repository, SECOND, 1)
     third = backup(repository, THIRD, 2)
-    repository.points.delete(second)
+    repository.points.delete(second, START)
     return folder, {first: FIRST, third: THIRD}
 
 
@@ -73,9 +73,10 @@ def do_prune(world: World, points: Contents) -> None:
     name = max(points)
     data = points.pop(name)
     try:
-        world.repository.points.delete(name)
+        world.repository.points.delete(name, START)
     except (VmtuiError, DeathError):
-        if world.folder.joinpath("repository/points", name.key).exists():
+        manifests = world.folder / "repository" / "points"
+        if (manifests / name.key).exists() and not (manifests / name.mark).exists():
             points[name] = data  # not deleted yet: then it must still be whole
         raise
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmtui.cli.shared import Cli, confirm, new_passphrase, now, pass_cli
+from vmtui.cli.shared import Cli, confirm, new_passphrase, now, pass_cli, refuse_read_only
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
 from vmtui.overview.words import printable
 
@@ -48,7 +48,7 @@ def list_(cli: Cli) -> int:
 @pass_cli
 def add(cli: Cli, label: str, new_file: Path | None) -> int:
     """Let a further passphrase open the repository."""
-    _refuse_read_only(cli)
+    refuse_read_only(cli, "Changing keys")
     repository = _encrypted(cli)
     slot = repository.add_key(new_passphrase(cli, new_file), label, now())
     cli.output.say(f"slot {slot.id} opens the repository as well")
@@ -60,7 +60,7 @@ def add(cli: Cli, label: str, new_file: Path | None) -> int:
 @pass_cli
 def change(cli: Cli, new_file: Path | None) -> int:
     """Replace the passphrase with which you open the repository now. What it holds is not written again."""
-    _refuse_read_only(cli)
+    refuse_read_only(cli, "Changing keys")
     repository = _encrypted(cli)
     old = repository.key_slot(cli.passphrase())
     label = next(slot.label for slot in repository.key_slots() if slot.id == old)
@@ -76,7 +76,7 @@ def change(cli: Cli, new_file: Path | None) -> int:
 @pass_cli
 def remove(cli: Cli, slot: str, yes: bool) -> int:
     """Take a slot's passphrase away. The last slot stays."""
-    _refuse_read_only(cli)
+    refuse_read_only(cli, "Changing keys")
     repository = _encrypted(cli)
     found = [item for item in repository.key_slots() if item.id.startswith(slot)]
     if len(found) != 1:
@@ -130,7 +130,7 @@ def import_(cli: Cli, file: Path, new_file: Path | None) -> int:
     """Open the repository by its paper key (FILE, or - to type it), and give it a new passphrase."""
     from vmtui.opening import adopt_paper_key
 
-    _refuse_read_only(cli)
+    refuse_read_only(cli, "Changing keys")
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -148,8 +148,3 @@ def _encrypted(cli: Cli) -> Repository:
             printable(f"The repository {cli.settings.repository} is not encrypted, so it has no keys."),
         )
     return cli.repository
-
-
-def _refuse_read_only(cli: Cli) -> None:
-    if cli.settings.read_only:
-        raise RefusedError("READ-ONLY", "Changing keys was refused: vmtui runs in read-only mode.")

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from vmtui import __version__, config
-from vmtui.cli import backup, explain, hosts, jobs, key, lab, points, repo, restore, screens
+from vmtui.cli import backup, explain, hosts, jobs, key, lab, points, prune, repo, restore, screens
 from vmtui.cli.output import Output
 from vmtui.cli.shared import Cli
 from vmtui.model.errors import ExitCode, FailedError, VmtuiError
@@ -75,6 +75,8 @@ for _command in (
     points.show,
     points.verify,
     points.export,
+    prune.hold,
+    prune.prune,
     backup.backup,
     restore.restore,
     restore.revert,

@@ -32,7 +32,7 @@ def points(cli: Cli, vm: str | None) -> int:
         cli.output.document([point_json(view) for view in views])
     else:
         cli.output.table(
-            ("Point", "VM", "Time", "Age", "Mode", "Consistency", "Verified", "Disks", "New", "Stored"),
+            ("Point", "VM", "Time", "Age", "Mode", "Consistency", "Verified", "Held", "Disks", "New", "Stored"),
             [_point_cells(view) for view in views],
             "There are no restore points yet: vmtui backup VM",
         )
@@ -41,7 +41,7 @@ def points(cli: Cli, vm: str | None) -> int:
 
 def _point_cells(view: PointView) -> tuple[str, ...]:
     if not view.mode:
-        return (view.id, f"{view.host}/{view.vm}", "", "", "", "DAMAGED", view.damaged, "", "", "")
+        return (view.id, f"{view.host}/{view.vm}", "", "", "", "DAMAGED", view.damaged, view.held or "", "", "", "")
     state = "DAMAGED" if view.damaged else local(view.verified) if view.verified else "never"
     kinds = " ".join(f"{disk.name}:{disk.kind}" + (f"({disk.reason})" if disk.reason else "") for disk in view.disks)
     return (
@@ -52,6 +52,7 @@ def _point_cells(view: PointView) -> tuple[str, ...]:
         view.mode,
         view.consistency,
         state,
+        view.held or "",
         kinds,
         size(view.new_bytes),
         size(view.stored_bytes),
@@ -87,6 +88,7 @@ def show(cli: Cli, point: str, definition: bool) -> int:
         "consistency_reason",
         "verified",
         "damaged",
+        "held",
         "parent",
         "checkpoint",
         "frozen_ms",

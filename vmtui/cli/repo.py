@@ -8,8 +8,10 @@ from collections.abc import Callable
 import click
 
 from vmtui import keyring
-from vmtui.cli.shared import Cli, new_passphrase, pass_cli
-from vmtui.model.errors import ExitCode, RefusedError, UsageError
+from vmtui.cli.shared import Cli, new_passphrase, now, pass_cli, refuse_read_only
+from vmtui.model.codec import to_plain
+from vmtui.model.errors import ExitCode, UsageError
+from vmtui.overview.room import forecast_words, look_ahead
 from vmtui.overview.words import printable, size
 
 
@@ -34,8 +36,7 @@ def init(cli: Cli, block_size: str | None, encryption: str | None) -> int:
     from vmtui.config.fields import size_bytes
     from vmtui.repository import DEFAULT_BLOCK_SIZE, Repository
 
-    if cli.settings.read_only:
-        raise RefusedError("READ-ONLY", "Making a repository was refused: vmtui runs in read-only mode.")
+    refuse_read_only(cli, "Making a repository")
     try:
         wanted = size_bytes(block_size) if block_size is not None else DEFAULT_BLOCK_SIZE
     except ValueError as error:
@@ -93,8 +94,16 @@ def stats(cli: Cli) -> int:
     """Show sizes and counts."""
     cli.repository.sync()
     result = cli.repository.stats()
+    ahead = look_ahead(cli.repository, result.free_bytes, now())
     if cli.output.as_json:
-        cli.output.document(result)
+        cli.output.document(
+            to_plain(result)
+            | {
+                "stored_per_day_bytes": ahead.per_day_bytes,
+                "days_to_full": None if ahead.days is None else round(ahead.days, 1),
+                "forecast_reason": ahead.reason,
+            }
+        )
         return ExitCode.DONE
     cli.output.text(printable(f"repository  {result.id[:8]} at {result.url}"))
     cli.output.text(f"points      {result.points}")
@@ -102,4 +111,5 @@ def stats(cli: Cli) -> int:
         f"packs       {result.packs} with {result.blobs} blocks and map nodes, block size {size(result.block_size)}"
     )
     cli.output.text(f"stored      {size(result.stored_bytes)}, {size(result.free_bytes)} free")
+    cli.output.text(f"full in     {forecast_words(ahead)}")
     return ExitCode.DONE

@@ -135,6 +135,16 @@ def enqueue(cli: Cli, wanted: Wanted) -> JobId:
     return job
 
 
+def refuse_read_only(cli: Cli, what: str) -> None:
+    """Return if something may be changed.
+
+    Raises:
+        RefusedError: Read-only mode.
+    """
+    if cli.settings.read_only:
+        raise RefusedError("READ-ONLY", f"{what} was refused: vmtui runs in read-only mode.")
+
+
 def follow(cli: Cli, job: JobId, *, as_lines: bool = False) -> JobRecord:
     """Watch a job to its end.
 

@@ -13,7 +13,7 @@ from vmtui.config.fields import Table, duration_s, nearest, size_bytes
 from vmtui.model.errors import UsageError
 from vmtui.model.host import Host
 from vmtui.model.point import Mode
-from vmtui.model.policy import Rule, Tier
+from vmtui.model.policy import KeepRule, Rule, Tier
 from vmtui.model.settings import Settings
 
 DEFAULT_TIER = Tier(name="standard", rpo_s=24 * 3600)
@@ -193,9 +193,31 @@ def _tier(name: str, table: Table) -> Tier:
         rpo_s=table.parsed("rpo", duration_s),
         rto_s=table.parsed("rto", duration_s) if table.has("rto") else None,
         mode=table.parsed("mode", _mode, Mode.HOT),
+        keep=_keep(table.table("keep")),
     )
     table.finish()
     return tier
+
+
+def _keep(table: Table) -> KeepRule:
+    rule = KeepRule(
+        last=_count(table, "last"),
+        hourly=_count(table, "hourly"),
+        daily=_count(table, "daily"),
+        weekly=_count(table, "weekly"),
+        monthly=_count(table, "monthly"),
+        yearly=_count(table, "yearly"),
+        within_s=table.parsed("within", duration_s) if table.has("within") else 0,
+    )
+    table.finish()
+    return rule
+
+
+def _count(table: Table, key: str) -> int:
+    count = table.take(key, int, 0)
+    if table.has(key) and count < 1:
+        raise table.error(key, "1 or more is needed; without the key nothing is kept for it")
+    return count
 
 
 def _mode(text: str) -> Mode:

@@ -6,7 +6,7 @@ import libvirt
 
 from vmtui.hosts.session import HostSession
 from vmtui.model.ids import VmId
-from vmtui.model.vm import DomainState, Vm
+from vmtui.model.vm import DomainState, Vm, metadata_of
 
 _STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: DomainState.NO_STATE,
@@ -58,6 +58,4 @@ def list_vms(session: HostSession, *, with_metadata: bool = False) -> list[Vm]:
 
 
 def _metadata(domain: libvirt.virDomain) -> str:
-    xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    start, end = xml.find("<metadata"), xml.find("</metadata>")
-    return xml[start:end] if 0 <= start < end else ""
+    return metadata_of(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmtui.jobs import handover, worker
 from vmtui.jobs.database import APPLICATION, JOB_FORMAT, QUEUE, database_url, partition
@@ -19,6 +19,9 @@ from vmtui.model.errors import RefusedError, UsageError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.job import JobKind, JobRecord, JobSpec, JobState
 from vmtui.model.settings import Settings
+
+if TYPE_CHECKING:
+    from vmtui.repository import PointName
 
 _EVENT = "progress"
 _CANCEL = "cancel"
@@ -128,6 +131,12 @@ class JobClient:
             names = ", ".join(row.workflow_id for row in rows)
             raise UsageError("NAME-AMBIGUOUS", f"Several jobs start with {job!r}: {names}.")
         return self._record(rows[0])
+
+    def points_in_use(self) -> Mapping[PointName, str]:
+        """Points that jobs of this machine work with or will, and the words for it."""
+        from vmtui.jobs.usage import ACTIVE, points_in_use
+
+        return points_in_use(self._client().list_workflows(status=ACTIVE)) if self._exists() else {}
 
     def watch(self, job: JobId) -> Iterator[JobRecord]:
         """The job's record whenever it changed, up to its end; a dead worker is replaced on the way."""

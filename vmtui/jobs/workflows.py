@@ -17,6 +17,7 @@ from dbos import DBOS
 
 from vmtui.backup import BackupPlan, BackupRequest, cold, finish, hot, prepare
 from vmtui.jobs.steps import Work, perform, refuse_cancelled
+from vmtui.jobs.usage import ACTIVE, points_in_use
 from vmtui.jobs.world import World, utc_now
 from vmtui.model.codec import format_instant, from_plain, parse_instant, to_plain
 from vmtui.model.errors import UnreachableError, VmtuiError
@@ -29,6 +30,8 @@ from vmtui.repository.verify import check_containers, verify_point
 from vmtui.restore import RestorePlan, RestoreRequest, run
 from vmtui.restore.export import ExportRequest, export, find_disk
 from vmtui.restore.revert import RevertRequest, revert
+from vmtui.retention import PruneRequest
+from vmtui.retention.run import Pruned, prune
 
 _ABANDON_S = 90.0
 _ABANDON_PAUSE_S = 3.0
@@ -337,16 +340,18 @@ def _abandon_restore(work: Work, data: Data) -> Data:
     return {}
 
 
-# -- revert and verify ---------------------------------------------------------------------------
+# -- revert, export, prune, verify -----------------------------------------------------------------
 
 
 def _register_others(world: World) -> None:
     revert_step = _step(world, "revert", _revert)
     verify_step = _step(world, "verify", _verify)
     export_step = _step(world, "export", _export)
+    prune_step = _step(world, "prune", _prune)
 
     _workflow(world, "revert", revert_step)
     _workflow(world, "export", export_step)
+    _workflow(world, "prune", prune_step)
     _workflow(world, "verify", verify_step)
 
 
@@ -376,6 +381,19 @@ def _export(work: Work) -> Data:
         "seconds": round((utc_now() - started).total_seconds(), 3),
         "checks": [to_plain(Check(f"disk {request.disk}", True, detail))],
     }
+
+
+def _prune(work: Work) -> Pruned:
+    """Points by rule, planned anew; run again it goes on with what is left of them."""
+    return prune(
+        work.world.repository(work.settings),
+        work.settings,
+        from_plain(PruneRequest, dict(work.spec.request)),
+        None,
+        lambda: points_in_use(DBOS.list_workflows(status=ACTIVE)),
+        work.board,
+        utc_now(),
+    )
 
 
 def _verify(work: Work) -> Data:

@@ -19,10 +19,11 @@ class JobKind(StrEnum):
     REVERT = "revert"
     VERIFY = "verify"
     EXPORT = "export"
+    PRUNE = "prune"
 
     @property
     def changes(self) -> bool:
-        """Whether it changes a host or adds points; read-only mode refuses those."""
+        """Whether it changes a host, or adds or deletes points; read-only mode refuses those."""
         return self not in (JobKind.VERIFY, JobKind.EXPORT)
 
 

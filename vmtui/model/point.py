@@ -160,6 +160,8 @@ class EventKind(StrEnum):
     COMMITTED = "committed"
     VERIFIED = "verified"
     DAMAGED = "damaged"
+    HELD = "held"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class PointEvent:
     kind: EventKind
     time: datetime
     detail: str = ""
-    """What is damaged; on `committed`, the VM as host/name."""
+    """What is damaged; why it is held; on `committed`, the VM as host/name."""
     manifest: str = ""
     """SHA-256 of the manifest object [hex], on `committed`."""
 
@@ -182,3 +184,5 @@ class PointStatus:
     """Last time that every byte was read and found right."""
     damaged: str = ""
     """What is known to be wrong; empty when nothing is."""
+    held: str | None = None
+    """Why it must not be pruned; None when nobody holds it."""

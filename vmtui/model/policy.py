@@ -9,6 +9,27 @@ from vmtui.model.point import Mode
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRule:
+    """Which points of a VM are kept; a point that any part of it keeps, stays."""
+
+    last: int = 0
+    """So many of the newest points."""
+    hourly: int = 0
+    """The newest point of each of so many hours in which there are points; likewise below."""
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    within_s: int = 0
+    """Everything that is not older [s]."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is said; then nothing is pruned."""
+        return self == KeepRule()
+
+
+@dataclass(frozen=True, slots=True)
 class Tier:
     """A level of recovery requirement."""
 
@@ -18,6 +39,7 @@ class Tier:
     rto_s: int | None = None
     """Acceptable downtime [s]."""
     mode: Mode = Mode.HOT
+    keep: KeepRule = KeepRule()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ class PointView:
     job: str
     versions: Mapping[str, str]
     warnings: tuple[str, ...]
+    held: str | None = None
+    """Why no rule may prune it; None when nobody holds it."""
 
     @property
     def good(self) -> bool:
@@ -100,6 +102,7 @@ def view_of(point: RestorePoint, status: PointStatus) -> PointView:
         job=point.job,
         versions=point.versions,
         warnings=point.warnings,
+        held=status.held,
     )
 
 
@@ -141,7 +144,7 @@ def load_view(repository: Repository, name: PointName, status: PointStatus) -> P
     try:
         return view_of(repository.points.load(name), status)
     except DamageError as error:
-        return unreadable(name, who_is(repository, name), error.cause)
+        return replace(unreadable(name, who_is(repository, name), error.cause), held=status.held)
 
 
 def who_is(repository: Repository, name: PointName) -> str:

@@ -133,7 +133,7 @@ class _Collection:
         """Mark what the points need that were not looked at yet."""
         points = self._repository.points
         lost = set(points.lost()) & set(points.lost())  # a prune in between looks like a loss, once
-        names = points.names()
+        names = points.names() + [name for name in points.marked() if points.stored(name)]
         if lost:
             raise DamageError(
                 "POINT-MISSING",
@@ -223,7 +223,7 @@ class _Collection:
         try:
             reach.add(name)
         except DamageError:
-            if self._repository.points.exists(name):
+            if self._repository.points.stored(name):
                 raise
 
     def _needed(self, info: PackInfo) -> list[Blob]:

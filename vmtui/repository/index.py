@@ -23,7 +23,7 @@ from vmtui.repository.keys import SALT_SIZE, Keys
 from vmtui.repository.packs import Entry, PackInfo
 from vmtui.repository.store import INDEX, ObjectStore, missing
 
-_MAP_SIZE = 1 << 38
+_MAP_SIZE = 1 << 36
 """Address space for the file [bytes]; it grows only as needed."""
 _VERSION = b"2"
 

@@ -4,6 +4,11 @@ A manifest is `points/<vm uuid>.<point id>`; an event is `events/<vm uuid>.<poin
 A point exists from the moment its manifest is durable. Right after that a `committed` event is written:
 an event without its manifest tells that the manifest was lost, not pruned, as deleting goes the other
 way round. Events are never changed, so a store that only lets objects be added can hold them.
+
+Deleting begins with a mark, `points/<vm uuid>.<point id>.deleted`. From then on the point is gone for everybody;
+its manifest, its events and the mark itself follow in this order. So after a crash at any step it is whole or
+gone, and neither its damage nor a hold was lost before it. Who adds to a history looks afterwards whether the
+point still stands, and who deletes looks at the history after the mark: of two that meet, one always sees the other.
 """
 
 from __future__ import annotations
@@ -12,16 +17,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from vmtui.failpoint import failpoint
-from vmtui.model.codec import from_plain, to_plain
-from vmtui.model.errors import DamageError
-from vmtui.model.ids import PointId, VmId, id_instant, new_id
+from vmtui.model.codec import format_instant, from_plain, to_plain
+from vmtui.model.errors import DamageError, UsageError
+from vmtui.model.ids import PointId, VmId, id_instant, is_id, new_id
 from vmtui.model.point import EventKind, PointEvent, PointStatus, RestorePoint
 from vmtui.repository.records import Records
 from vmtui.repository.store import EVENTS, POINTS, damaged
 
 _POINT = re.compile(r"(?P<vm>[0-9a-f-]{36})\.(?P<point>[0-9a-z]{16})")
+_MARK = re.compile(_POINT.pattern + r"\.deleted")
 _EVENT = re.compile(_POINT.pattern + r"\.(?P<event>[0-9a-z]{16})\.(?P<kind>[a-z]+)")
 
 
@@ -36,6 +43,11 @@ class PointName:
     def key(self) -> str:
         """Its object's name."""
         return f"{self.vm}.{self.id}"
+
+    @property
+    def mark(self) -> str:
+        """Name of the object that says that it is deleted."""
+        return f"{self.key}.deleted"
 
 
 class Points:
@@ -54,13 +66,29 @@ class Points:
     # -- which there are -------------------------------------------------------------------------
 
     def names(self) -> list[PointName]:
-        """Points whose manifests are there, sorted by VM and time."""
-        return sorted(_point_names(_POINT, (item.name for item in self._store.list(POINTS))))
+        """Points whose manifests are there and that are not being deleted, sorted by VM and time."""
+        return sorted(self._listed()[0])
 
     def lost(self) -> list[PointName]:
-        """Points that were committed and whose manifests are gone."""
-        committed = _point_names(_EVENT, (item.name for item in self._store.list(EVENTS)))
-        return sorted(committed - set(self.names()))
+        """Points that were committed and whose manifests are gone, though nobody deleted them."""
+        committed = self._with_events()
+        there, marked = self._listed()
+        lost = committed - there - marked
+        # One that was deleted between the two looks has no events any more.
+        return sorted(lost & self._with_events()) if lost else []
+
+    def marked(self) -> list[PointName]:
+        """Points whose deletion began and did not come to its end."""
+        return sorted(self._listed()[1])
+
+    def _listed(self) -> tuple[set[PointName], set[PointName]]:
+        """(points that are there, points that are marked as deleted)."""
+        names = [item.name for item in self._store.list(POINTS)]
+        marked = _point_names(_MARK, names)
+        return _point_names(_POINT, names) - marked, marked
+
+    def _with_events(self) -> set[PointName]:
+        return _point_names(_EVENT, (item.name for item in self._store.list(EVENTS)))
 
     def of(self, vm: VmId) -> list[PointName]:
         """Points of one VM, oldest first."""
@@ -105,25 +133,92 @@ class Points:
             who = f"{point.host}/{point.vm_name}"
             self.record(name, PointEvent(EventKind.COMMITTED, point.finished, who, manifest=digest))
 
-    def delete(self, name: PointName) -> None:
-        """Let a point not exist any more, durably: its history first, then its manifest. Safe to repeat."""
-        for key in self._events(name):
-            self._records.delete(EVENTS, key)
-        self._store.flush()
-        failpoint("prune.unrecorded")
-        self._records.delete(POINTS, name.key)
-        self._store.flush()
-
     def exists(self, name: PointName) -> bool:
         """Whether a point was committed and not deleted."""
+        return self._store.size(POINTS, name.key) is not None and self._store.size(POINTS, name.mark) is None
+
+    def stored(self, name: PointName) -> bool:
+        """Whether a point's manifest is there, even if its deletion has begun: it may still be taken back."""
         return self._store.size(POINTS, name.key) is not None
+
+    # -- deleting --------------------------------------------------------------------------------
+
+    def delete(self, name: PointName, now: datetime) -> None:
+        """Make a point cease to exist, durably. Nothing is refused; its blocks stay. Safe to repeat.
+
+        Raises:
+            UnreachableError: The store cannot be written; the point is whole or gone.
+        """
+        self.mark(name, now)
+        self.erase(name)
+
+    def mark(self, name: PointName, now: datetime) -> None:
+        """Mark a point as deleted, durably; from here on it is gone, until `unmark`."""
+        self._records.put(POINTS, name.mark, {"time": format_instant(now)})
+        failpoint("prune.marked")
+
+    def unmark(self, name: PointName) -> bool:
+        """Take the mark away, if the point is whole.
+
+        Returns:
+            Whether it is there again.
+        """
+        if self._store.size(POINTS, name.key) is None:
+            return False
+        self._store.delete(POINTS, name.mark)
+        self._store.flush()
+        return True
+
+    def erase(self, name: PointName) -> None:
+        """Delete what there is of a marked point: manifest, events, mark. Safe to repeat."""
+        self._store.delete(POINTS, name.key)
+        self._store.flush()
+        failpoint("prune.unlisted")
+        for key in self._events(name):
+            self._store.delete(EVENTS, key)
+        self._store.flush()
+        failpoint("prune.forgotten")
+        self._store.delete(POINTS, name.mark)
+        self._store.flush()
 
     # -- its history -----------------------------------------------------------------------------
 
-    def record(self, name: PointName, event: PointEvent) -> None:
-        """Add an entry to a point's history, durably."""
+    def record(self, name: PointName, event: PointEvent) -> bool:
+        """Add an entry to a point's history, durably.
+
+        Returns:
+            Whether the point still stands; the entry of one that was deleted meanwhile is taken back.
+        """
         key = f"{name.key}.{new_id(event.time)}.{event.kind}"
         self._records.put(EVENTS, key, to_plain(event))
+        if self.exists(name):
+            return True
+        self._store.delete(EVENTS, key)
+        self._store.flush()
+        return False
+
+    def hold(self, name: PointName, reason: str, now: datetime) -> None:
+        """See to it that no rule prunes a point, until `release`.
+
+        Raises:
+            UsageError: The point was deleted meanwhile.
+        """
+        self._say(name, EventKind.HELD, reason, now)
+
+    def release(self, name: PointName, now: datetime) -> None:
+        """Leave a point to the rules again.
+
+        Raises:
+            UsageError: The point was deleted meanwhile.
+        """
+        self._say(name, EventKind.RELEASED, "", now)
+
+    def _say(self, name: PointName, kind: EventKind, detail: str, now: datetime) -> None:
+        """Record something that overrules all that was said before, whatever clock the others had."""
+        before = [at for key in self._events(name) if (at := _said_at(key)) is not None]
+        after_all = max([now, *(at + timedelta(milliseconds=1) for at in before)])
+        if not self.record(name, PointEvent(kind, after_all, detail)):
+            raise UsageError("NAME-UNKNOWN", f"The point {name.id} was deleted meanwhile.", point=name.id)
 
     def history(self, name: PointName) -> list[PointEvent]:
         """A point's history, oldest first.
@@ -196,11 +291,16 @@ class Points:
         try:
             event = self._event(key)
         except DamageError as error:
-            return replace(status, damaged=error.cause)
+            held = "its hold cannot be read" if key.endswith(f".{EventKind.HELD}") else status.held
+            return replace(status, damaged=error.cause, held=held)
         if event.kind is EventKind.VERIFIED:
-            return PointStatus(verified=event.time)
+            return replace(status, verified=event.time, damaged="")
         if event.kind is EventKind.DAMAGED:
             return replace(status, damaged=event.detail or "damaged")
+        if event.kind is EventKind.HELD:
+            return replace(status, held=event.detail or "no reason was given")
+        if event.kind is EventKind.RELEASED:
+            return replace(status, held=None)
         return status
 
     def _event(self, key: str) -> PointEvent:
@@ -212,6 +312,17 @@ class Points:
     def _events(self, name: PointName) -> list[str]:
         prefix = f"{name.key}."
         return [item.name for item in self._store.list(EVENTS) if item.name.startswith(prefix)]
+
+
+def _said_at(key: str) -> datetime | None:
+    """The instant in an event's name; None for a name that no vmtui gave."""
+    match = _EVENT.fullmatch(key)
+    if match is None or not is_id(match["event"]):
+        return None
+    try:
+        return id_instant(match["event"])
+    except OverflowError:
+        return None
 
 
 def _point_names(form: re.Pattern[str], names: Iterable[str]) -> set[PointName]:

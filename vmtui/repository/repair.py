@@ -74,7 +74,7 @@ def repair(
         _save_blobs(repository, watch, result, lambda: session.keep(clock()))
         _forget_missing(repository, watch, result)
         verdict = verify_all(repository, watch, now, Scope(not_since=now))
-        result.given_up = _give_up(repository, verdict, give_up)
+        result.given_up = _give_up(repository, verdict, give_up, now)
         result.damage = [item for item in verdict.damage if not set(item.points) & set(result.given_up)]
     finally:
         session.close()
@@ -181,10 +181,10 @@ def _whole(repository: Repository, place: Location) -> list[Blob]:
 # -- points --------------------------------------------------------------------------------------
 
 
-def _give_up(repository: Repository, verdict: Verdict, wanted: Sequence[PointName]) -> list[str]:
+def _give_up(repository: Repository, verdict: Verdict, wanted: Sequence[PointName], now: datetime) -> list[str]:
     """Delete those of the wanted points that are damaged or lost."""
     hopeless = {point for item in verdict.damage for point in item.points}
     gone = [name for name in wanted if name.id in hopeless]
     for name in gone:
-        repository.points.delete(name)
+        repository.points.delete(name, now)
     return [name.id for name in gone]

@@ -195,16 +195,19 @@ class CatalogueFeed(Feed):
             self._repository = open_repository(self._settings)
         repository = self._repository
         statuses = repository.points.statuses()
-        names = set(repository.points.names()) | set(repository.points.lost())
+        lost = set(repository.points.lost())
+        names = set(repository.points.names()) | lost
         for gone in [name for name in self._views if name not in names]:
             del self._views[gone]
         for name in sorted(names, key=lambda name: name.id, reverse=True):
             status = statuses.get(name, PointStatus())
             old = self._views.get(name)
             if old is None or not old.mode:
-                self._views[name] = load_view(repository, name, status)
-            elif (old.verified, old.damaged) != (status.verified, status.damaged):
-                self._views[name] = replace(old, verified=status.verified, damaged=status.damaged)
+                new = load_view(repository, name, status)
+                if new.mode or name in lost or repository.points.exists(name):  # else it was pruned just now
+                    self._views[name] = new
+            elif (old.verified, old.damaged, old.held) != (status.verified, status.damaged, status.held):
+                self._views[name] = replace(old, verified=status.verified, damaged=status.damaged, held=status.held)
         points = tuple(sorted(self._views.values(), key=lambda view: view.id, reverse=True))
         view = replace(
             self._view,
