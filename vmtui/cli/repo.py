@@ -22,7 +22,8 @@ def repo() -> None:
 def init(cli: Cli, block_size: str | None) -> int:
     """Make the repository that the configuration names. One that is there already stays as it is."""
     from vmtui.config.fields import size_bytes
-    from vmtui.repository import DEFAULT_BLOCK_SIZE, Repository
+    from vmtui.opening import make_repository, open_repository
+    from vmtui.repository import DEFAULT_BLOCK_SIZE
 
     if cli.settings.read_only:
         raise RefusedError("READ-ONLY", "Making a repository was refused: vmtui runs in read-only mode.")
@@ -34,18 +35,18 @@ def init(cli: Cli, block_size: str | None) -> int:
         ) from error
     made = True
     try:
-        repository = Repository(cli.settings.repository, cli.settings.state / "cache")
+        repository = open_repository(cli.settings)
         made = False
     except UsageError as error:
         if error.id != "REPO-NOT-INITIALISED":
             raise
-        repository = Repository.create(cli.settings.repository, cli.settings.state / "cache", block_size=wanted)
-    result = {"id": repository.id, "url": cli.settings.repository, "block_size": repository.block_size, "made": made}
+        repository = make_repository(cli.settings, wanted)
+    result = {"id": repository.id, "url": repository.store.url, "block_size": repository.block_size, "made": made}
     if cli.output.as_json:
         cli.output.document(result)
     else:
         what = "made" if made else "is there already; nothing was changed"
-        cli.output.text(printable(f"repository {repository.id[:8]} at {cli.settings.repository}: {what}"))
+        cli.output.text(printable(f"repository {repository.id[:8]} at {repository.store.url}: {what}"))
     return ExitCode.DONE
 
 
@@ -63,5 +64,6 @@ def stats(cli: Cli) -> int:
     cli.output.text(
         f"packs       {result.packs} with {result.blobs} blocks and map nodes, block size {size(result.block_size)}"
     )
-    cli.output.text(f"stored      {size(result.stored_bytes)}, {size(result.free_bytes)} free")
+    free = "the store does not say how much is free" if result.free_bytes is None else f"{size(result.free_bytes)} free"
+    cli.output.text(f"stored      {size(result.stored_bytes)}, {free}")
     return ExitCode.DONE

@@ -47,9 +47,9 @@ class Cli:
     @cached_property
     def repository(self) -> Repository:
         """The repository, opened; not yet in step."""
-        from vmtui.repository import Repository
+        from vmtui.opening import open_repository
 
-        return Repository(self.settings.repository, self.settings.state / "cache")
+        return open_repository(self.settings)
 
     @cached_property
     def jobs(self) -> JobClient:

@@ -233,7 +233,8 @@ def _accept(work: Work, plan_data: Data, view: Data) -> Data:
     """The point is good whatever happens here; trouble is a warning."""
     context = work.world.backup_context(work.settings, work.spec, work.logins, work.board)
     plan = _plan_of(plan_data)
-    context.repository.session(plan.run).close()
+    if not context.repository.session(plan.run).close():
+        work.board.note("the store refuses to delete; the record of this session stays until it expires", warning=False)
     if plan.mode is Mode.COLD:
         cold.accept(context, plan, from_plain(cold.ColdRead, view))
     else:

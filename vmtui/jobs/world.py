@@ -15,6 +15,7 @@ from vmtui.model.errors import UnreachableError
 from vmtui.model.job import JobSpec
 from vmtui.model.progress import Watch
 from vmtui.model.settings import Settings
+from vmtui.opening import open_repository
 from vmtui.repository import Repository
 from vmtui.restore import RestoreContext
 
@@ -91,7 +92,7 @@ class World:
         Raises:
             UsageError, DamageError, UnreachableError: It cannot be opened.
         """
-        return Repository(settings.repository, settings.state / "cache")
+        return open_repository(settings)
 
     @contextmanager
     def job(self, job: str) -> Iterator[None]:

@@ -16,9 +16,10 @@ def shown_definition(settings: Settings, vm: VmId, point: PointId) -> str:
         DamageError: The point cannot be read.
         FailedError: The definition is not XML.
     """
-    from vmtui.repository import PointName, Repository
+    from vmtui.opening import open_repository
+    from vmtui.repository import PointName
 
-    repository = Repository(settings.repository, settings.state / "cache")
+    repository = open_repository(settings)
     manifest = repository.points.load(PointName(vm, point))
     return without_secrets(manifest.xml_inactive or manifest.xml_live)
 

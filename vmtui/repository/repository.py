@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from vmtui.repository.index import Index
 from vmtui.repository.points import Points
 from vmtui.repository.reader import BlobReader
 from vmtui.repository.sessions import WriterSession
-from vmtui.repository.store import CONFIG, NAMESPACES, PACKS, ObjectStore, damaged, missing
+from vmtui.repository.store import CONFIG, NAMESPACES, PACKS, ObjectStore, OpenSftp, damaged, missing
 from vmtui.repository.writer import BlobWriter
 
 FORMAT = 1
@@ -41,6 +42,8 @@ class Repository:
     Args:
         url: Where it is.
         cache: Folder for its local index; each repository gets one of its own below it.
+        open_sftp: Logs in to a configured host; for a store that is reached by SSH.
+        password_command: Prints `name:secret` for a store that asks for a login.
 
     Raises:
         UsageError: There is none, or a newer format.
@@ -48,31 +51,43 @@ class Repository:
         UnreachableError: The place cannot be read.
     """
 
-    def __init__(self, url: str, cache: Path) -> None:
-        self.store = ObjectStore(url)
+    def __init__(
+        self, url: str, cache: Path, *, open_sftp: OpenSftp | None = None, password_command: Sequence[str] = ()
+    ) -> None:
+        self.store = ObjectStore(url, open_sftp=open_sftp, password_command=password_command)
         self.store.check_reachable()
         self.identity = _identity(self.store)
         self.index = Index(cache / self.identity.id)
         self.points = Points(self.store)
 
     @classmethod
-    def create(cls, url: str, cache: Path, *, block_size: int = DEFAULT_BLOCK_SIZE) -> Repository:
+    def create(
+        cls,
+        url: str,
+        cache: Path,
+        *,
+        block_size: int = DEFAULT_BLOCK_SIZE,
+        open_sftp: OpenSftp | None = None,
+        password_command: Sequence[str] = (),
+    ) -> Repository:
         """Make a new repository.
 
         Args:
-            url: An empty or new folder.
+            url: An empty or new place.
             cache: As for opening.
             block_size: A power of two from 4 KiB to 4 MiB [bytes].
+            open_sftp: As for opening.
+            password_command: As for opening.
 
         Raises:
-            RefusedError: The folder is not empty.
+            RefusedError: The place is not empty.
             UsageError: The block size cannot be used.
         """
         if not MIN_BLOCK_SIZE <= block_size <= MAX_BLOCK_SIZE or block_size & (block_size - 1):
             raise UsageError(
                 "CONFIG-INVALID", f"A block size of {block_size} is not a power of two from 4 KiB to 4 MiB."
             )
-        store = ObjectStore(url)
+        store = ObjectStore(url, open_sftp=open_sftp, password_command=password_command)
         store.create()
         value = {
             "format": FORMAT,
@@ -83,7 +98,7 @@ class Repository:
         }
         store.put(CONFIG, _MAIN, frame.seal(CONFIG, _MAIN, value))
         store.flush()
-        return cls(url, cache)
+        return cls(url, cache, open_sftp=open_sftp, password_command=password_command)
 
     @property
     def id(self) -> str:
@@ -136,7 +151,8 @@ class Stats:
     points: int
     packs: int
     stored_bytes: int
-    free_bytes: int
+    free_bytes: int | None
+    """None where the store cannot say."""
     blobs: int
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vmtui.model.codec import format_instant, parse_instant
-from vmtui.model.errors import DamageError, FailedError
+from vmtui.model.errors import DamageError, FailedError, RefusedError
 from vmtui.model.ids import JobId
 from vmtui.repository import frame
 from vmtui.repository.store import SESSIONS, ObjectStore
@@ -35,11 +35,18 @@ class WriterSession:
     def open(self, now: datetime) -> None:
         """Begin it, durably, before anything is stored, or renew it: an older beginning stays.
 
+        A store that refuses to overwrite keeps it as it began, so there it stands for as long as one renewal.
+
         Raises:
             FailedError: No space is left.
             UnreachableError: The store cannot be written.
         """
-        self._put(self._began() or now, now)
+        began = self._began()
+        try:
+            self._put(began or now, now)
+        except RefusedError:
+            if began is None:
+                raise
 
     def require(self, now: datetime) -> None:
         """Return if the session still stands, so that what the run stored cannot have been collected.
@@ -53,9 +60,17 @@ class WriterSession:
                 "JOB-INTERRUPTED", "The run was interrupted for so long that its data may have been collected."
             )
 
-    def close(self) -> None:
-        """End it; safe to repeat."""
-        self._store.delete(SESSIONS, self._run)
+    def close(self) -> bool:
+        """End it; safe to repeat.
+
+        Returns:
+            False when the store refuses to delete; the session ends by itself then, when it expires.
+        """
+        try:
+            self._store.delete(SESSIONS, self._run)
+        except RefusedError:
+            return False
+        return True
 
     def _put(self, began: datetime, now: datetime) -> None:
         value = {"began": format_instant(began), "renewed": format_instant(now)}

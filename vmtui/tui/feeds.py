@@ -189,10 +189,10 @@ class CatalogueFeed(Feed):
 
     def _read(self) -> CatalogueView:
         from vmtui.model.point import PointStatus
-        from vmtui.repository import Repository
+        from vmtui.opening import open_repository
 
         if self._repository is None:
-            self._repository = Repository(self._settings.repository, self._settings.state / "cache")
+            self._repository = open_repository(self._settings)
         repository = self._repository
         statuses = repository.points.statuses()
         names = set(repository.points.names()) | set(repository.points.lost())

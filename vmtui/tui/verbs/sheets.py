@@ -43,13 +43,13 @@ def _preview(app: VmtuiApp, focus: Focus, chosen: Chosen) -> Preview:
     from vmtui.backup.preview import preview
     from vmtui.hosts import connect
     from vmtui.model.progress import SilentWatch
-    from vmtui.repository import Repository
+    from vmtui.opening import open_repository
 
     row = focus.vms[0]
     with connect(app.settings, row.host) as session:
         context = BackupContext(
             open_session=lambda: session,
-            repository=Repository(app.settings.repository, app.settings.state / "cache"),
+            repository=open_repository(app.settings),
             level=app.settings.compression_level,
             state=app.settings.state,
             watch=SilentWatch(),

@@ -11,7 +11,7 @@ from vmtui.model.errors import UnreachableError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import SilentWatch
 from vmtui.model.settings import Settings
-from vmtui.repository import Repository
+from vmtui.opening import open_repository
 from vmtui.restore import RestoreContext, RestorePlan, RestoreRequest
 from vmtui.restore.offers import Offers, offers
 from vmtui.restore.run import prepare
@@ -20,7 +20,7 @@ from vmtui.restore.run import prepare
 @contextmanager
 def _context(settings: Settings, request: RestoreRequest) -> Iterator[RestoreContext]:
     """The engine's world for one question, with logins that end with it."""
-    repository = Repository(settings.repository, settings.state / "cache")
+    repository = open_repository(settings)
     repository.sync()
     with ExitStack() as logins:
         session = logins.enter_context(connect(settings, request.host))
