@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -358,6 +359,39 @@ def test_what_was_put_by_sftp_is_flushed_with_its_folder(the_vault: Vault, monke
     asked.clear()
     store.flush()
     assert [what for what in asked if what] == ["open", "fsync@openssh.com", "close"] * 2, "a server without it?"
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    with rest(tmp_path / "objects") as place:
+        store = place.store()
+        store.create()
+        store.put(EVENTS, NAME, b"before")
+    done = threading.Event()
+
+    def come_back() -> None:
+        done.wait(1.0)
+        with rest(tmp_path / "objects", port=int(place.url.rpartition(":")[2])):
+            done.wait(60)
+
+    server = threading.Thread(target=come_back)
+    server.start()
+    try:
+        store.put(EVENTS, OTHER, b"after")
+        assert [item.name for item in store.list(EVENTS)] == [NAME, OTHER]
+    finally:
+        done.set()
+        server.join()
+
+
+def test_a_quota_is_told_before_and_when_it_is_reached(tmp_path: Path) -> None:
+    with rest(tmp_path / "objects", quota=1 << 20) as place:
+        store = place.store()
+        store.create()
+        store.put(PACKS, OTHER, bytes(1 << 19))
+        assert 0 < (store.free_bytes() or 0) <= 1 << 19
+        with pytest.raises(FailedError) as caught:
+            store.put(PACKS, NAME, bytes(1 << 20))
+        assert caught.value.id == "REPO-FULL"
 
 
 @pytest.mark.parametrize("kind", ["sftp", "rclone"])

@@ -235,14 +235,18 @@ def rclone(folder: Path) -> StorePlace:
 
 
 @contextlib.contextmanager
-def rest(folder: Path, permissions: Mapping[str, str] | None = None) -> Iterator[StorePlace]:
+def rest(
+    folder: Path, permissions: Mapping[str, str] | None = None, *, port: int = 0, quota: int = 0
+) -> Iterator[StorePlace]:
     """borgstore's server over a folder."""
-    port = site.free_port()
+    port = port or site.free_port()
     argv = [sys.executable, "-m", "borgstore.server.rest", "--port", str(port), "--backend", folder.as_uri()]
     argv += ["--username", KEY_ID, "--password", SECRET]
     if permissions is not None:
         argv += ["--permissions", json.dumps(permissions)]
-    with folder.with_suffix(".log").open("wb") as log:
+    if quota:
+        argv += ["--quota", str(quota)]
+    with folder.with_suffix(".log").open("ab") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         wait_until(lambda: answers(port), 30, "the start of borgstore's server")

@@ -226,7 +226,9 @@ class ObjectStore:
         if trouble is Trouble.FULL:
             return FailedError("REPO-FULL", f"could not {doing}: no space left at {self.url}.", url=self.url)
         if trouble is Trouble.DENIED:
-            return RefusedError("REPO-DENIED", f"could not {doing}: {self.url} does not allow it.", url=self.url)
+            return RefusedError(
+                "REPO-DENIED", f"could not {doing}: {self.url} does not allow it: {reason}.", url=self.url
+            )
         if trouble is Trouble.NO_PLACE:
             return _NotThereError("REPO-UNREACHABLE", f"could not {doing}: nothing is at {self.url}.", url=self.url)
         kind = "REPO-LOGIN-REFUSED" if trouble is Trouble.LOGIN else "REPO-UNREACHABLE"

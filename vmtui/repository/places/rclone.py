@@ -14,7 +14,10 @@ import subprocess
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from borgstore.backends.errors import BackendAlreadyExists, BackendDoesNotExist, BackendError, ObjectNotFound
@@ -25,6 +28,9 @@ from vmtui.model.errors import UnreachableError
 from vmtui.repository.places.base import ObjectInfo, Place, Trouble
 
 _START_S = 15.0
+_ANSWER_S = 600.0
+"""For a whole upload; rclone itself gives up much sooner when nothing moves."""
+_BOUNDS = ("--timeout", "30s", "--contimeout", "10s", "--low-level-retries", "2")
 _KEEPER = 'trap "" INT; "$@" </dev/null & cat >/dev/null; kill $!; wait $!'
 
 
@@ -42,47 +48,53 @@ class Rclone(Place):
         self._kept: _Daemon | None = None
 
     def create(self, namespaces: Iterable[str]) -> None:
-        backend = self._backend()
-        try:
-            if backend.items("", deep=False):
-                raise BackendAlreadyExists(f"{self._remote} is not empty")
-        except ObjectNotFound:
-            pass  # it is made now
-        backend.mkdir("")
-        for name in namespaces:
-            backend.mkdir(name)
+        with self._using() as backend:
+            try:
+                if backend.items("", deep=False):
+                    raise BackendAlreadyExists(f"{self._remote} is not empty")
+            except ObjectNotFound:
+                pass  # it is made now
+            backend.mkdir("")
+            for name in namespaces:
+                backend.mkdir(name)
 
     def check(self) -> None:
-        try:
-            self._backend().items("", deep=False)
-        except ObjectNotFound as error:
-            raise BackendDoesNotExist(f"there is no {self._remote}") from error
+        with self._using() as backend:
+            try:
+                backend.items("", deep=False)
+            except ObjectNotFound as error:
+                raise BackendDoesNotExist(f"there is no {self._remote}") from error
 
     def free_bytes(self) -> int | None:
-        return self._backend().free()
+        with self._using() as backend:
+            return backend.free()
 
     def store(self, path: str, data: bytes | memoryview) -> None:
-        self._backend().upload(path, data)
+        with self._using() as backend:
+            backend.upload(path, data)
 
     def load(self, path: str, offset: int, size: int | None) -> bytes:
         if size == 0:
             return b""
-        data: bytes = self._backend().load(path, offset=offset, size=size)
+        with self._using() as backend:
+            data: bytes = backend.load(path, offset=offset, size=size)
         return data
 
     def size(self, path: str) -> int | None:
-        info = self._backend().info(path)
+        with self._using() as backend:
+            info = backend.info(path)
         return info.size if info.exists else None
 
     def list(self, namespace: str) -> builtins.list[ObjectInfo]:
-        return self._backend().items(namespace, deep=True)
+        with self._using() as backend:
+            return backend.items(namespace, deep=True)
 
     def delete(self, path: str) -> None:
-        self._backend().delete(path)
+        with self._using() as backend:
+            backend.delete(path)
 
     def judge(self, error: Exception) -> Trouble:
         if isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
-            self._drop()
             return Trouble.PASSING
         if type(error) is BackendError:
             text = str(error)
@@ -93,21 +105,24 @@ class Rclone(Place):
             return Trouble.PASSING if "error 5" in text else Trouble.BROKEN
         return super().judge(error)
 
-    def _backend(self) -> _Daemon:
+    @contextmanager
+    def _using(self) -> Iterator[_Daemon]:
+        """The one rclone of all threads; when it has died the next call starts another."""
         with self._lock:
-            if self._kept is None:
+            daemon = self._kept
+            if daemon is None:
                 daemon = _Daemon(self._remote)
                 daemon.open()
                 self._kept = daemon
                 weakref.finalize(self, daemon.close)
-            return self._kept
-
-    def _drop(self) -> None:
-        """End an rclone that does not answer; the next call starts another."""
-        with self._lock:
-            daemon, self._kept = self._kept, None
-        if daemon is not None:
-            daemon.close()
+        try:
+            yield daemon
+        except requests.ConnectionError:
+            with self._lock:
+                if self._kept is daemon and not daemon.answers():
+                    self._kept = None
+                    daemon.close()
+            raise
 
 
 class _Daemon(Backend):
@@ -126,7 +141,7 @@ class _Daemon(Backend):
                 "REPO-UNREACHABLE", "rclone is not installed on this machine.", next_step="Install rclone."
             )
         port = self.find_available_port()
-        options = ["--rc-user", self.user, "--rc-addr", f"{self.HOST}:{port}", "--rc-serve", "--use-server-modtime"]
+        options = ["--rc-user", self.user, "--rc-addr", f"{self.HOST}:{port}", "--rc-serve", *_BOUNDS]
         self.process = subprocess.Popen(
             ["sh", "-c", _KEEPER, "keeper", "rclone", "rcd", *options],
             stdin=subprocess.PIPE,
@@ -154,6 +169,15 @@ class _Daemon(Backend):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def answers(self) -> bool:
+        """Whether the process still listens."""
+        port = urlsplit(self.url or "").port
+        return port is not None and bool(self.check_port(port))
+
+    def _requests(self, fn: Any, *args: Any, tries: int = 1, **kwargs: Any) -> Any:
+        """Each request has a deadline; borgstore gives none."""
+        return super()._requests(fn, *args, tries=tries, timeout=(_START_S, _ANSWER_S), **kwargs)
 
     def upload(self, path: str, data: bytes | memoryview) -> None:
         """Put an object whole: where uploads can be cut short it gets its name when it is complete."""
