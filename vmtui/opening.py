@@ -1,14 +1,20 @@
-"""Opening the configured repository, with the passphrase from where the configuration or the operator gives it."""
+"""Opening the configured repository: its store with the login that it needs, and its passphrase."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmtui import keyring
+from vmtui.model.address import without_secrets
 from vmtui.model.errors import UsageError
 from vmtui.model.settings import Settings
-from vmtui.repository import Repository, locked
+from vmtui.repository import DEFAULT_BLOCK_SIZE, ObjectStore, Repository, locked
+
+if TYPE_CHECKING:
+    from vmtui.repository.store import SftpFiles
 
 _COMMAND_S = 60.0
 _OTHERS = 0o077
@@ -21,7 +27,40 @@ def open_repository(settings: Settings) -> Repository:
         UsageError: There is none, or it is encrypted and no right passphrase is known.
         DamageError, UnreachableError: It cannot be opened.
     """
-    return Repository(settings.repository, settings.state / "cache", lambda: passphrase(settings))
+    return Repository(_store(settings), settings.state / "cache", lambda: passphrase(settings))
+
+
+def make_repository(
+    settings: Settings, block_size: int = DEFAULT_BLOCK_SIZE, phrase: Callable[[], str] | None = None
+) -> Repository:
+    """A new repository.
+
+    Args:
+        settings: Where.
+        block_size: A power of two [bytes].
+        phrase: Gives its passphrase; without it, nothing is encrypted.
+
+    Raises:
+        RefusedError: Something is there already.
+        UsageError, UnreachableError: It cannot be made.
+    """
+    cache = settings.state / "cache"
+    return Repository.create(_store(settings), cache, block_size=block_size, passphrase=phrase)
+
+
+def _store(settings: Settings, url: str | None = None) -> ObjectStore:
+    """The objects at an address, by default the repository's, with the logins of the configuration."""
+    return ObjectStore(
+        url or settings.repository,
+        open_sftp=lambda host: _sftp(settings, host),
+        password_command=settings.repository_password_command,
+    )
+
+
+def _sftp(settings: Settings, host: str) -> SftpFiles:
+    from vmtui.hosts import open_store_files
+
+    return open_store_files(settings, host)
 
 
 def passphrase(settings: Settings) -> str:
@@ -37,7 +76,7 @@ def passphrase(settings: Settings) -> str:
         return from_file(settings.passphrase_file)
     if settings.passphrase_command:
         return _from_command(settings)
-    raise locked(settings.repository)
+    raise locked(without_secrets(settings.repository))
 
 
 def from_file(path: Path) -> str:
@@ -77,4 +116,4 @@ def adopt_paper_key(settings: Settings, text: str) -> Repository:
     Raises:
         UsageError: The paper key is not as printed, or not this repository's.
     """
-    return Repository.open_with_paper_key(settings.repository, settings.state / "cache", text)
+    return Repository.open_with_paper_key(_store(settings), settings.state / "cache", text)

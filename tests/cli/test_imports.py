@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-HEAVY = ("dbos", "libvirt", "paramiko", "textual", "borgstore", "lmdb")
+HEAVY = ("dbos", "libvirt", "paramiko", "textual", "borgstore", "lmdb", "boto3", "requests")
 
 
 def loaded(tmp_path: Path, *arguments: str) -> set[str]:
@@ -40,6 +40,13 @@ def test_vms_loads_neither_screens_nor_jobs(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'repository = "file://{tmp_path}/repository"\nstate = "{tmp_path}/state"\n')
     assert not loaded(tmp_path, "--config", str(config), "vms") & {"textual", "dbos"}
+
+
+def test_a_store_that_is_not_used_is_not_loaded(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'repository = "file://{tmp_path}/repository"\nstate = "{tmp_path}/state"\n')
+    for command in ("init", "stats"):
+        assert not loaded(tmp_path, "--config", str(config), "repo", command) & {"boto3", "requests", "paramiko"}
 
 
 def test_help_answers_at_once() -> None:

@@ -72,6 +72,47 @@ def test_without_a_word_everything_is_kept() -> None:
     assert parse(TOP + '[tiers.a]\nrpo = "1h"\n[tiers.a.keep]', PATH).tiers["a"].keep.empty
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///srv/r",
+        "sftp://vault/srv/r",
+        "s3:/bucket/path",
+        "s3:profile@https://s3.example.org:9000/bucket/a/path",
+        "s3:ID:se%2Fcret@http://127.0.0.1:9000/bucket/path",
+        "b2:ID:secret@https://s3.example.org/bucket/path",
+        "rclone:remote:path/below",
+        "rclone:/srv/r",
+        "rest:https://me@server:5618",
+        "https://me:secret@server/below",
+    ],
+)
+def test_every_kind_of_store_has_its_address(url: str) -> None:
+    settings = parse(f'repository = "{url}"\n[hosts.vault]\nlibvirt = false\n[hosts.kvm1]\n', PATH)
+    assert settings.repository == url
+    assert set(settings.hypervisors) == {"kvm1"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3:ID:hidden@https://s3/bucket",
+        "s3:ID:hid/den:x@y@https://s3/bucket",
+        "rest:https://me:hidden@",
+        "https://me:hidden@x/?a",
+        "sftp://me:hidden@host/x",
+        "ftp://me:hidden@host/x",
+        "rclone:,secret_access_key=hidden",
+    ],
+)
+def test_a_wrong_address_is_told_without_its_secret(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(f'repository = "{url}"', PATH)
+    told = str(caught.value.to_json())
+    assert "hid" not in told
+    assert "***" in told
+
+
 KEEP = '[tiers.gold]\nrpo = "1h"\n'
 WRONG = {
     "keep is no table": (TOP + KEEP + "keep = 7", "tiers.gold.keep", "a table is needed"),
@@ -87,7 +128,18 @@ WRONG = {
     "no repository": ("", "repository", "is missing"),
     "wrong type": (TOP + 'read_only = "yes"', "read_only", "bool is needed"),
     "text is needed": ("repository = 5", "repository", "str is needed"),
-    "other store": ('repository = "sftp://x"', "repository", "file:///"),
+    "other store": ('repository = "ftp://x"', "repository", "file:///"),
+    "no folder of a host": ('repository = "sftp://x"', "repository", "sftp://HOST/absolute/folder"),
+    "a login in sftp": ('repository = "sftp://me@x/srv"', "repository", "[hosts.HOST]"),
+    "sftp to nowhere": ('repository = "sftp://vaut/srv/r"\n[hosts.vault]', "repository", "did you mean 'vault'?"),
+    "bucket without a path": ('repository = "s3:https://x/bucket"', "repository", "/bucket/path"),
+    "rclone without a remote": ('repository = "rclone:path"', "repository", "REMOTE:path"),
+    "rest without a server": ('repository = "rest:///srv"', "repository", "rest:https://"),
+    "password command of the repository": (
+        TOP + 'repository_password_command = "pass"',
+        "repository_password_command",
+        "list is needed",
+    ),
     "two slashes": ('repository = "file://x"', "repository", "three slashes"),
     "unknown home": (TOP + 'state = "~nobody-of-that-name/x"', "state", ""),
     "unknown home of a key": (TOP + '[hosts.a]\nkey = "~nobody-of-that-name/x"', "hosts.a.key", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,13 +14,11 @@ from pathlib import Path
 from unittest import mock
 
 import lmdb
-from borgstore.backends.posixfs import PosixFS
-from borgstore.store import Store
 
 from vmtui.model.errors import FailedError, UnreachableError
 from vmtui.repository import index
 from vmtui.repository import repository as opening
-from vmtui.repository.store import _LEVELS, ObjectInfo, ObjectStore
+from vmtui.repository.store import ObjectInfo, ObjectStore
 
 
 class Way(StrEnum):
@@ -72,13 +71,6 @@ _script = Script()
 
 class FlakyStore(ObjectStore):
     """An object store under the script of the moment."""
-
-    def _new_store(self) -> Store:
-        return Store(backend=PosixFS(self._folder, do_fsync=False), config=_LEVELS)
-
-    @staticmethod
-    def _sync_folder(folder: Path) -> None:
-        """What is lost in a power cut is not what is tested here."""
 
     @property
     def exact_listings(self) -> bool:
@@ -136,7 +128,11 @@ def flaky(script: Script) -> Iterator[Script]:
     global _script  # noqa: PLW0603  # one script at a time, for all stores of the process
     _script = script
     lazy = functools.partial(lmdb.open, sync=False)
-    with mock.patch.object(opening, "ObjectStore", FlakyStore), mock.patch.object(lmdb, "open", lazy):
+    with (
+        mock.patch.object(opening, "ObjectStore", FlakyStore),
+        mock.patch.object(lmdb, "open", lazy),
+        mock.patch.object(os, "fsync", return_value=None),  # what a power cut loses is not what is tested here
+    ):
         yield script
     _script = Script()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @pass_cli
 def hosts(cli: Cli) -> int:
     """Show all hosts: state, versions, VMs, what they can do."""
-    answers = ask_all(cli.settings, list(cli.settings.hosts), _look)
+    answers = ask_all(cli.settings, list(cli.settings.hypervisors), _look)
     rows = [_host_row(cli.settings.hosts[answer.host], answer) for answer in answers]
     if cli.output.as_json:
         cli.output.document(rows)
@@ -110,7 +110,7 @@ def vms(cli: Cli, check: bool) -> int:
         cli.output.say(f"The age of points is not known: {why_unknown}")
     if check and any(row.stand.status in (Status.NEVER, Status.BREACHED) for row in rows):
         return ExitCode.BREACHED
-    if cli.settings.hosts and len(away) == len(cli.settings.hosts):
+    if away and len(away) == len(cli.settings.hypervisors):
         return ExitCode.UNREACHABLE
     return ExitCode.DONE
 

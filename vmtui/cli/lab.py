@@ -35,12 +35,12 @@ def up(cli: Cli, root: Path | None) -> int:
     from vmtui import config
     from vmtui.lab import default_root
     from vmtui.lab import up as start
-    from vmtui.repository import Repository
+    from vmtui.opening import make_repository
 
     info = start(root or default_root(), cli.output.say)
     settings = config.load(Path(info.config))
     if not Path(info.repository).exists():
-        Repository.create(settings.repository, settings.state / "cache")
+        make_repository(settings)
     _print(cli, info)
     return ExitCode.DONE
 

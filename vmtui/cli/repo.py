@@ -34,7 +34,8 @@ def repo() -> None:
 def init(cli: Cli, block_size: str | None, encryption: str | None) -> int:
     """Make the repository that the configuration names. One that is there already stays as it is."""
     from vmtui.config.fields import size_bytes
-    from vmtui.repository import DEFAULT_BLOCK_SIZE, Repository
+    from vmtui.opening import make_repository
+    from vmtui.repository import DEFAULT_BLOCK_SIZE
 
     refuse_read_only(cli, "Making a repository")
     try:
@@ -50,12 +51,11 @@ def init(cli: Cli, block_size: str | None, encryption: str | None) -> int:
     except UsageError as error:
         if error.id != "REPO-NOT-INITIALISED":
             raise
-        cache = cli.settings.state / "cache"
         passphrase = _chosen_passphrase(cli, encryption)
-        repository = Repository.create(cli.settings.repository, cache, block_size=wanted, passphrase=passphrase)
+        repository = make_repository(cli.settings, wanted, passphrase)
     result = {
         "id": repository.id,
-        "url": cli.settings.repository,
+        "url": repository.store.url,
         "block_size": repository.block_size,
         "encrypted": repository.identity.encrypted,
         "made": made,
@@ -65,7 +65,7 @@ def init(cli: Cli, block_size: str | None, encryption: str | None) -> int:
     else:
         what = "made" if made else "is there already; nothing was changed"
         what += ", encrypted" if repository.identity.encrypted else ", not encrypted"
-        cli.output.text(printable(f"repository {repository.id[:8]} at {cli.settings.repository}: {what}"))
+        cli.output.text(printable(f"repository {repository.id[:8]} at {repository.store.url}: {what}"))
     return ExitCode.DONE
 
 
@@ -110,6 +110,7 @@ def stats(cli: Cli) -> int:
     cli.output.text(
         f"packs       {result.packs} with {result.blobs} blocks and map nodes, block size {size(result.block_size)}"
     )
-    cli.output.text(f"stored      {size(result.stored_bytes)}, {size(result.free_bytes)} free")
+    free = "the store does not say how much is free" if result.free_bytes is None else f"{size(result.free_bytes)} free"
+    cli.output.text(f"stored      {size(result.stored_bytes)}, {free}")
     cli.output.text(f"full in     {forecast_words(ahead)}")
     return ExitCode.DONE

@@ -59,8 +59,8 @@ def restore(
     cli.repository.sync()
     manifest = cli.repository.points.load(find_point(cli.repository, point))
     target = host or manifest.host
-    if target not in cli.settings.hosts:
-        raise unknown("host", target, cli.settings.hosts)
+    if target not in cli.settings.hypervisors:
+        raise unknown("host", target, cli.settings.hypervisors)
     request = RestoreRequest(
         vm=manifest.vm_uuid,
         point=manifest.id,

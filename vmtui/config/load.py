@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtui.config.fields import Table, duration_s, nearest, size_bytes
+from vmtui.model.address import StoreKind, parse_address, without_secrets
 from vmtui.model.errors import UsageError
 from vmtui.model.host import Host
 from vmtui.model.point import Mode
@@ -60,7 +61,7 @@ def parse(text: str, path: Path) -> Settings:
     tiers = _tiers(top)
     settings = Settings(
         path=path,
-        repository=top.parsed("repository", lambda value: _repository(value, path.parent)),
+        repository=_repository(top, path.parent, hosts),
         state=_folder(top, "state", _xdg("XDG_STATE_HOME", ".local/state") / "vmtui"),
         known_hosts=_folder(top, "known_hosts", path.parent / "known_hosts"),
         hosts=hosts,
@@ -71,6 +72,7 @@ def parse(text: str, path: Path) -> Settings:
         passphrase_file=_optional_file(top, "passphrase_file"),
         passphrase_command=top.texts("passphrase_command"),
         compression_level=_level(top),
+        repository_password_command=top.texts("repository_password_command"),
     )
     top.finish()
     _check_jumps(top, hosts)
@@ -94,18 +96,19 @@ def _optional_file(top: Table, key: str) -> Path | None:
     return _folder(top, key, Path()) if top.has(key) else None
 
 
-def _repository(value: str, folder: Path) -> str:
-    if not value.startswith("file:"):
-        raise ValueError("only file:///folder is known so far")
-    place = value.removeprefix("file:")
-    if place.startswith("//"):
-        place = place.removeprefix("//")
-        if not place.startswith("/"):
-            raise ValueError("three slashes are needed: file:///absolute/folder")
-    if not place:
-        raise ValueError("a folder is needed")
-    absolute = Path(place) if place.startswith("/") else folder.absolute() / place
-    return f"file://{absolute}"
+def _repository(top: Table, folder: Path, hosts: dict[str, Host]) -> str:
+    """The repository's address; a relative folder is made absolute."""
+    text = top.take("repository", str)
+    place = text.removeprefix("file:")
+    if text.startswith("file:") and place and not place.startswith("//"):
+        text = f"file://{place if place.startswith('/') else folder.absolute() / place}"
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise top.error("repository", f"{without_secrets(text)!r}: {error}") from error
+    if address.kind is StoreKind.SFTP and address.host not in hosts:
+        raise top.error("repository", f"{text!r}: no host {address.host!r}; {nearest(address.host, hosts)}")
+    return text
 
 
 def _level(top: Table) -> int:
@@ -135,6 +138,7 @@ def _host(name: str, tables: Table) -> Host:
         deadline_s=table.take("deadline", float, _default("deadline_s")),
         shutdown_s=float(table.parsed("shutdown", duration_s, int(_default("shutdown_s")))),
         read_only=table.take("read_only", bool, False),
+        libvirt=table.take("libvirt", bool, True),
     )
     table.finish()
     _check_host(table, host)

@@ -72,7 +72,11 @@ _ROWS = (
     ),
     ("REPO-NOT-ENCRYPTED", "The repository is not encrypted.", "There is nothing to do."),
     ("PAPER-KEY-BAD", "A paper key was not typed as it was printed.", "Compare the named line with the paper."),
-    ("REPO-URL-BAD", "The repository's address cannot be used.", "Write it as file:///absolute/folder."),
+    (
+        "REPO-URL-BAD",
+        "The repository's address cannot be used.",
+        "Write it in one of the forms of config.example.toml.",
+    ),
     ("LAB-NOT-READY", "The practice lab lacks something that setup installs.", "Run: script/setup"),
     (
         "LAB-BAD",
@@ -129,7 +133,12 @@ _ROWS = (
     (
         "REPO-UNREACHABLE",
         "The repository cannot be read or written.",
-        "Check that its file system is mounted and that this account may use it.",
+        "Check that its file system is mounted or its service runs, and that this account may use it.",
+    ),
+    (
+        "REPO-LOGIN-REFUSED",
+        "The repository's store refused the login.",
+        "Check its profile, keys or password: the address, repository_password_command, the environment.",
     ),
     ("REPO-BUSY", "Another program changes the repository at the same time.", "Wait until it ends, then run it again."),
     ("WORKER-DEAD", "No worker runs the jobs.", "Run: vmtui worker"),
@@ -149,6 +158,11 @@ _ROWS = (
         "PLAN-CHANGED",
         "Between the operator's yes and the job's start, what the plan was made from has changed.",
         "Make the plan again, read it, and agree to it again.",
+    ),
+    (
+        "REPO-DENIED",
+        "The repository's store does not allow this account to do that.",
+        "Look at its rights there; an append-only store refuses to delete and to overwrite on purpose.",
     ),
     ("TARGET-EXISTS", "Something of that name is already there.", "Choose another name."),
     (
@@ -186,6 +200,11 @@ _ROWS = (
         "Make room, or set another scratch folder for this host.",
     ),
     ("REPO-FULL", "The repository has no space left.", "Make room; the earlier points are whole."),
+    (
+        "REPO-NOT-KEPT",
+        "The repository's store took an object and does not hold what it was given. Nothing was committed.",
+        "Look at that service and its disks; then run it again.",
+    ),
     (
         "WRITE-FAILED",
         "A disk could not be written on the target host.",

@@ -37,6 +37,8 @@ class Host:
     shutdown_s: float = 120.0
     """How long a cold backup waits for the VM to shut down."""
     read_only: bool = False
+    libvirt: bool = True
+    """False for a host that only keeps a repository or is only a jump host: it is never asked for VMs."""
 
 
 class HostState(StrEnum):

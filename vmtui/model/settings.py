@@ -17,7 +17,7 @@ class Settings:
     path: Path
     """The file it came from."""
     repository: str
-    """Address of the repository: `file:///absolute/folder`."""
+    """Address of the repository, in one of the forms of `model.address`; it may hold a secret."""
     state: Path
     """Folder of jobs, journals, caches and logs on this machine."""
     known_hosts: Path
@@ -33,3 +33,10 @@ class Settings:
     """The first line that it prints opens an encrypted repository."""
     compression_level: int = 3
     """zstd level of stored blocks."""
+    repository_password_command: tuple[str, ...] = ()
+    """Prints `name:secret` for the repository's store."""
+
+    @property
+    def hypervisors(self) -> Mapping[str, Host]:
+        """The hosts that run VMs."""
+        return {name: host for name, host in self.hosts.items() if host.libvirt}

@@ -86,11 +86,13 @@ class Inventory:
 
 
 def inventory(settings: Settings) -> Inventory:
-    """All VMs of all configured hosts."""
+    """All VMs of all configured hosts that run VMs."""
     from vmtui.hosts.inventory import list_vms
 
     with_metadata = any(rule.metadata is not None for rule in settings.rules)
-    answers = ask_all(settings, list(settings.hosts), lambda session: list_vms(session, with_metadata=with_metadata))
+    answers = ask_all(
+        settings, list(settings.hypervisors), lambda session: list_vms(session, with_metadata=with_metadata)
+    )
     vms: list[Vm] = []
     for answer in answers:
         if isinstance(answer.value, list):
@@ -107,9 +109,9 @@ def find_vms(settings: Settings, names: Sequence[str]) -> list[Vm]:
     """
     hosts = {name.partition("/")[0] for name in names if "/" in name}
     for host in hosts:
-        if host not in settings.hosts:
-            raise unknown("host", host, settings.hosts)
-    wanted = list(settings.hosts) if any("/" not in name for name in names) else sorted(hosts)
+        if host not in settings.hypervisors:
+            raise unknown("host", host, settings.hypervisors)
+    wanted = list(settings.hypervisors) if any("/" not in name for name in names) else sorted(hosts)
     from vmtui.hosts.inventory import list_vms
 
     answers = {answer.host: answer for answer in ask_all(settings, wanted, list_vms)}

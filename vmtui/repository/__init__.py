@@ -5,6 +5,7 @@ from vmtui.repository.maps import FANOUT, MapBuilder, MapReader, block_count, le
 from vmtui.repository.points import PointName, Points, newest_good
 from vmtui.repository.reader import BlobReader
 from vmtui.repository.repository import DEFAULT_BLOCK_SIZE, Repository, Stats, locked
+from vmtui.repository.store import ObjectStore
 from vmtui.repository.writer import BlobWriter, Stored
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "BlobWriter",
     "MapBuilder",
     "MapReader",
+    "ObjectStore",
     "PointName",
     "Points",
     "Repository",

@@ -25,8 +25,8 @@ from vmtui.repository.points import PointName
 from vmtui.repository.reach import Reach
 from vmtui.repository.renaming import drop_packs
 from vmtui.repository.repository import Repository
-from vmtui.repository.sessions import Clock, sessions
-from vmtui.repository.store import GARBAGE, PACKS, QUARANTINE, SESSIONS
+from vmtui.repository.sessions import Clock, forget, sessions
+from vmtui.repository.store import GARBAGE, PACKS, QUARANTINE
 
 PATIENCE = timedelta(minutes=10)
 """How long named packs wait at least, on stores whose listings may be old."""
@@ -278,6 +278,6 @@ class _Collection:
             self._records.delete(GARBAGE, item.id)
         for session in sessions(self._records):
             if session.ended(self._now):
-                self._records.delete(SESSIONS, session.run)
+                forget(self._records, session.run)
         self._store.flush()
         self._repository.sync()

@@ -89,7 +89,7 @@ def _drop_unreadable(repository: Repository, run: JobId) -> None:
             try:
                 repository.records.get(namespace, item.name)
             except DamageError:
-                if item.name != run:
+                if not item.name.startswith(f"{run}."):
                     repository.records.delete(namespace, item.name)
     repository.store.flush()
 

@@ -64,7 +64,7 @@ class Repository:
     """An open repository.
 
     Args:
-        url: Where it is.
+        place: Its address, or the store of its objects.
         cache: Folder for its local index; each repository gets one of its own below it.
         passphrase: Opens it when it is encrypted.
 
@@ -74,8 +74,8 @@ class Repository:
         UnreachableError: The place cannot be read.
     """
 
-    def __init__(self, url: str, cache: Path, passphrase: Passphrase | None = None) -> None:
-        self.store = ObjectStore(url)
+    def __init__(self, place: str | ObjectStore, cache: Path, passphrase: Passphrase | None = None) -> None:
+        self.store = _store(place)
         self.store.check_reachable()
         self.identity = _identity(self.store)
         self.keys = _keys(self.store, self.identity, passphrase)
@@ -85,12 +85,17 @@ class Repository:
 
     @classmethod
     def create(
-        cls, url: str, cache: Path, *, block_size: int = DEFAULT_BLOCK_SIZE, passphrase: Passphrase | None = None
+        cls,
+        place: str | ObjectStore,
+        cache: Path,
+        *,
+        block_size: int = DEFAULT_BLOCK_SIZE,
+        passphrase: Passphrase | None = None,
     ) -> Repository:
         """Make a new repository.
 
         Args:
-            url: An empty or new place.
+            place: The address or store of an empty or new place.
             cache: As for opening.
             block_size: A power of two from 4 KiB to 4 MiB [bytes].
             passphrase: Gives its first passphrase; without it, nothing is encrypted.
@@ -103,7 +108,7 @@ class Repository:
             raise UsageError(
                 "CONFIG-INVALID", f"A block size of {block_size} is not a power of two from 4 KiB to 4 MiB."
             )
-        store = ObjectStore(url)
+        store = _store(place)
         identity = Identity(uuid.uuid4().hex, block_size, format_instant(datetime.now(UTC)))
         phrase = passphrase() if passphrase is not None else ""
         store.create()
@@ -120,20 +125,20 @@ class Repository:
             slots.add_slot(records, identity.id, keys, phrase, "first", datetime.now(UTC))
             value["encryption"] = {"cipher": _CIPHER, "key_check": keys.check(identity.id)}
         records.put(CONFIG, _MAIN, value)  # last: without it the place holds no repository
-        return cls(url, cache, lambda: phrase)
+        return cls(store, cache, lambda: phrase)
 
     @classmethod
-    def open_with_paper_key(cls, url: str, cache: Path, text: str) -> Repository:
+    def open_with_paper_key(cls, place: str | ObjectStore, cache: Path, text: str) -> Repository:
         """Open a repository by its paper key; later openings in this process use it as well.
 
         Raises:
             UsageError: It is not as printed, or not this repository's; or the repository is not encrypted.
         """
-        store = ObjectStore(url)
+        store = _store(place)
         store.check_reachable()
         identity = _identity(store)
         _adopt(identity, slots.read_paper_key(text, identity.id))
-        return cls(url, cache)
+        return cls(store, cache)
 
     # -- who can open it -------------------------------------------------------------------------
 
@@ -249,8 +254,13 @@ class Stats:
     points: int
     packs: int
     stored_bytes: int
-    free_bytes: int
+    free_bytes: int | None
+    """None where the store cannot say."""
     blobs: int
+
+
+def _store(place: str | ObjectStore) -> ObjectStore:
+    return ObjectStore(place) if isinstance(place, str) else place
 
 
 def _identity(store: ObjectStore) -> Identity:

@@ -15,7 +15,7 @@ from typing import Any
 
 from vmtui.model.codec import format_instant, parse_instant
 from vmtui.model.errors import DamageError, FailedError, RefusedError
-from vmtui.model.ids import JobId
+from vmtui.model.ids import JobId, id_instant, is_id, new_id
 from vmtui.model.point import RestorePoint
 from vmtui.repository.health import Named
 from vmtui.repository.records import Records
@@ -33,7 +33,7 @@ Clock = Callable[[], datetime]
 
 
 class WriterSession:
-    """The session of one run.
+    """The session of one run: records, each under a name of its own, of which the newest counts.
 
     Args:
         records: The repository's framed objects.
@@ -52,9 +52,8 @@ class WriterSession:
             FailedError: No space is left.
             UnreachableError: The store cannot be written.
         """
-        value = self._value()
-        if value is None:
-            self._put({"began": format_instant(now), "renewed": format_instant(now), "saw": None})
+        if self._newest() is None:
+            self._put({"began": format_instant(now), "renewed": format_instant(now), "saw": None}, now)
 
     def declare(self, named: Iterable[Named], parent: RestorePoint | None) -> tuple[str, ...]:
         """Say which records of garbage this run has seen. When it was said already, that stays.
@@ -69,13 +68,13 @@ class WriterSession:
         Raises:
             FailedError: The session ended, or what it said earlier does not hold for this parent.
         """
-        value = self._value()
+        value = self._newest()
         if value is None:
             raise self._interrupted()
         named = list(named)
         if value["saw"] is None:
             value["saw"] = sorted(item.id for item in named if _independent(item, parent))
-            self._put(value)
+            self._put(value, parse_instant(value["renewed"]))
         elif any(item.id in value["saw"] and not _independent(item, parent) for item in named):
             raise self._interrupted()
         return tuple(value["saw"])
@@ -88,7 +87,7 @@ class WriterSession:
         """
         value = self._standing(now)
         value["renewed"] = format_instant(now)
-        self._put(value)
+        self._put(value, now)
         self._renewed = now
 
     def keep(self, now: datetime) -> None:
@@ -109,34 +108,62 @@ class WriterSession:
         self._standing(now)
 
     def close(self) -> None:
-        """End it; safe to repeat. A store that forbids deleting keeps it until it is taken for ended."""
+        """End it; safe to repeat. Where nothing may be deleted, a last record says that it has ended."""
+        names = self._names()
         try:
-            self._records.delete(SESSIONS, self._run)
+            for name in names:
+                self._records.delete(SESSIONS, name)
         except RefusedError:
-            return
+            value = self._newest()
+            if value is not None:
+                self._put(value | {"ended": True}, parse_instant(value["renewed"]))
 
     def _standing(self, now: datetime) -> Any:
-        value = self._value()
+        value = self._newest()
         if value is None or now - parse_instant(value["renewed"]) > EXPIRY:
             raise self._interrupted()
         return value
 
-    def _put(self, value: Any) -> None:
-        self._records.put(SESSIONS, self._run, value)
+    def _put(self, value: Any, now: datetime) -> None:
+        """A newer record, durably; then away with the older ones, where that is allowed."""
+        old = self._names()
+        after = max([now, *(id_instant(name.rpartition(".")[2]) + timedelta(milliseconds=1) for name in old)])
+        self._records.put(SESSIONS, f"{self._run}.{new_id(after)}", value)
+        try:
+            for name in old:
+                self._records.delete(SESSIONS, name)
+        except RefusedError:
+            return
 
-    def _value(self) -> Any:
-        if not self._records.exists(SESSIONS, self._run):
+    def _names(self) -> list[str]:
+        return _by_run(self._records).get(self._run, [])
+
+    def _newest(self) -> Any:
+        """The newest record; None when there is none, when it says that the run ended, or when it is damaged."""
+        names = self._names()
+        if not names:
             return None
         try:
-            return self._records.get(SESSIONS, self._run)
+            value = self._records.get(SESSIONS, names[-1])
         except DamageError:
-            return None  # a damaged session protects nothing
+            return None  # a damaged record protects nothing
+        return None if value.get("ended") else value
 
     @staticmethod
     def _interrupted() -> FailedError:
         return FailedError(
             "JOB-INTERRUPTED", "The run was interrupted for so long that its data may have been collected."
         )
+
+
+def _by_run(records: Records) -> dict[str, list[str]]:
+    """Names of the records of each run, oldest first."""
+    found: dict[str, list[str]] = {}
+    for item in records.list(SESSIONS):
+        run, dot, number = item.name.rpartition(".")
+        if dot and is_id(number):
+            found.setdefault(run, []).append(item.name)
+    return found
 
 
 def _independent(named: Named, parent: RestorePoint | None) -> bool:
@@ -150,24 +177,33 @@ class SessionInfo:
 
     run: str
     renewed: datetime | None
-    """None when the record cannot be read: it is then taken for a running one."""
+    """None when its newest record cannot be read: it is then taken for a running one."""
     saw: frozenset[str]
+    closed: bool = False
+    """Whether it says itself that it has ended."""
 
     def ended(self, now: datetime) -> bool:
-        """Whether it was not renewed for so long that it cannot commit any more."""
-        return self.renewed is not None and now - self.renewed > ABANDONED
+        """Whether it cannot commit any more."""
+        return self.closed or (self.renewed is not None and now - self.renewed > ABANDONED)
 
 
 def sessions(records: Records) -> list[SessionInfo]:
     """All sessions that are there."""
     found = []
-    for item in records.list(SESSIONS):
+    for run, names in _by_run(records).items():
         try:
-            value = records.get(SESSIONS, item.name)
-            info = SessionInfo(item.name, parse_instant(value["renewed"]), frozenset(value["saw"] or ()))
+            value = records.get(SESSIONS, names[-1])
+            saw = frozenset(value["saw"] or ())
+            info = SessionInfo(run, parse_instant(value["renewed"]), saw, bool(value.get("ended")))
         except DamageError:
-            if not records.exists(SESSIONS, item.name):
+            if run not in _by_run(records):
                 continue  # it ended since it was listed
-            info = SessionInfo(item.name, None, frozenset())
+            info = SessionInfo(run, None, frozenset())
         found.append(info)
     return found
+
+
+def forget(records: Records, run: str) -> None:
+    """Remove the records of a session that has ended."""
+    for name in _by_run(records).get(run, []):
+        records.delete(SESSIONS, name)

@@ -1,25 +1,41 @@
-"""Where objects live. Storage is borgstore's; what it promises about durability is completed here.
+"""The objects of a repository, wherever they are.
 
-borgstore's file backend flushes a file before it renames it into place, but not the folder that got the
-new name, so after a power cut a committed object could be missing. `flush` closes that gap: whatever
-was put before it is on disk after it.
+`places` knows the kinds of stores; here is what holds for all of them: names, trying again, a look at what was
+put, errors in our words, and no secret of an address in any of them.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from borgstore.backends.errors import BackendAlreadyExists, BackendDoesNotExist, BackendError, ObjectNotFound
-from borgstore.backends.posixfs import PosixFS
-from borgstore.store import Store
+from borgstore.utils.nesting import nest
 
-from vmtui.model.errors import DamageError, FailedError, RefusedError, UnreachableError, UsageError
+from vmtui.model.address import parse_address, without_secret_fields, without_secrets
+from vmtui.model.errors import DamageError, FailedError, RefusedError, UnreachableError, UsageError, VmtuiError
+from vmtui.repository.patience import PATIENCE_S, patiently
+from vmtui.repository.places import ObjectInfo, OpenSftp, SftpFiles, Trouble, place_at
+
+__all__ = [
+    "CONFIG",
+    "EVENTS",
+    "GARBAGE",
+    "INDEX",
+    "KEYS",
+    "NAMESPACES",
+    "PACKS",
+    "POINTS",
+    "QUARANTINE",
+    "SESSIONS",
+    "ObjectInfo",
+    "ObjectStore",
+    "OpenSftp",
+    "SftpFiles",
+    "damaged",
+    "missing",
+]
+
+T = TypeVar("T")
 
 CONFIG = "config"
 PACKS = "packs"
@@ -30,43 +46,39 @@ SESSIONS = "sessions"
 KEYS = "keys"
 GARBAGE = "garbage"
 QUARANTINE = "quarantine"
-NAMESPACES = (CONFIG, KEYS, PACKS, INDEX, POINTS, EVENTS, SESSIONS, GARBAGE, QUARANTINE)
+NAMESPACES = (CONFIG, PACKS, INDEX, POINTS, EVENTS, SESSIONS, KEYS, GARBAGE, QUARANTINE)
 
-_LEVELS = {f"{name}/": {"levels": [1 if name == PACKS else 0]} for name in NAMESPACES}
+_LEVELS = {PACKS: 1}
 """Packs are spread over 256 folders by the first byte of their names; the rest is flat."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """An object as a listing shows it."""
-
-    name: str
-    """Without the namespace."""
-    size: int
+_SMALL = 1 << 20
+"""Objects below this size [bytes] are read back after they were put."""
+_CHECK_PATIENCE_S = 5.0
+"""Whether a place is there at all is known soon."""
+_LONGEST_REASON = 300
 
 
 class ObjectStore:
     """The objects of one repository. Safe to use from several threads.
 
     Args:
-        url: `file:///absolute/folder`.
+        url: Its address, in one of the forms of `model.address`.
+        open_sftp: Logs in to a configured host; needed for `sftp:`.
+        password_command: Prints `name:secret` for a store that asks for a login.
 
     Raises:
         UsageError: The address cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
-        if not url.startswith("file:///"):
-            raise UsageError("REPO-URL-BAD", f"{url!r} is not an address of a repository.")
-        self.url = url
-        self._folder = Path(url.removeprefix("file://"))
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._changed: set[Path] = set()
-        self._place: tuple[int, int] | None = None
-        """Device and inode of the folder as first seen; an unmounted file system leaves another one behind."""
+    def __init__(self, url: str, *, open_sftp: OpenSftp | None = None, password_command: Sequence[str] = ()) -> None:
+        try:
+            self._address = parse_address(url)
+        except ValueError as error:
+            raise UsageError(
+                "REPO-URL-BAD", f"{without_secrets(url)!r} is not an address of a repository: {error}."
+            ) from error
+        self.url = self._address.shown
+        """The address without secrets."""
+        self._place = place_at(self._address, open_sftp, password_command)
 
     # -- the place -------------------------------------------------------------------------------
 
@@ -74,20 +86,10 @@ class ObjectStore:
         """Make the place; an empty folder may be there already.
 
         Raises:
-            RefusedError: Something else is in the folder.
+            RefusedError: Something else is there.
             UnreachableError: It cannot be made.
         """
-        with self._translated("make the repository"):
-            try:
-                self._new_store().create()
-            except BackendAlreadyExists as error:
-                raise RefusedError(
-                    "TARGET-EXISTS", f"{self._folder} is not empty.", next_step="Choose an empty folder."
-                ) from error
-            for name in NAMESPACES:
-                (self._folder / name).mkdir()
-            self._sync_folder(self._folder)
-            self._sync_folder(self._folder.parent)
+        self._tried("make the repository", lambda: self._place.create(NAMESPACES), patience_s=0)
 
     def check_reachable(self) -> None:
         """Return if the place is there.
@@ -96,26 +98,24 @@ class ObjectStore:
             UsageError: It is not; it was never made, or its file system is not mounted.
             UnreachableError: It cannot be read.
         """
-        with self._translated("open the repository"):
-            if not self._folder.is_dir():
-                raise UsageError(
-                    "REPO-NOT-INITIALISED",
-                    f"The repository's folder {self._folder} is not there.",
-                    next_step="Mount its file system, or make a new one: vmtui repo init",
-                    url=self.url,
-                )
-            next(self._folder.iterdir(), None)
+        try:
+            self._tried("open the repository", self._place.check, patience_s=_CHECK_PATIENCE_S)
+        except _NotThereError as error:
+            raise UsageError(
+                "REPO-NOT-INITIALISED",
+                f"There is nothing at {self.url}.",
+                next_step="Mount its file system or start its service, or make a new one: vmtui repo init",
+                url=self.url,
+            ) from error
 
-    def free_bytes(self) -> int:
-        """Space left [bytes]."""
-        with self._translated("look at the repository"):
-            status = os.statvfs(self._folder)
-        return status.f_bavail * status.f_frsize
+    def free_bytes(self) -> int | None:
+        """Space left [bytes]; None where the store cannot say."""
+        return self._tried("look at the repository", self._place.free_bytes)
 
     @property
     def exact_listings(self) -> bool:
         """Whether a listing shows all that was put and nothing that was deleted before it."""
-        return True
+        return self._place.exact_listings
 
     # -- objects ---------------------------------------------------------------------------------
 
@@ -123,15 +123,25 @@ class ObjectStore:
         """Store an object whole or not at all; it is durable after the next `flush`.
 
         Raises:
-            FailedError: No space is left.
+            FailedError: No space is left, or the store did not keep what it was given.
+            RefusedError: This account may not write there, and these bytes are not there already.
             UnreachableError: The store cannot be written.
         """
-        with self._translated(f"write {namespace}/{name}"):
-            store = self._store()
-            store.store(f"{namespace}/{name}", data)
-            folder = (self._folder / store.find(f"{namespace}/{name}")).parent
-        with self._lock:
-            self._changed.update((folder, folder.parent))
+        path = _path(namespace, name)
+        try:
+            self._tried(f"write {namespace}/{name}", lambda: self._place.store(path, data))
+        except RefusedError:
+            # A store that only takes new objects refuses the second try of what it kept already.
+            if not self._keeps(namespace, name, data, read_below=len(data) + 1):
+                raise
+            return
+        if self._place.checked and not self._keeps(namespace, name, data):
+            raise FailedError(
+                "REPO-NOT-KEPT",
+                f"The store {self.url} took {namespace}/{name} and holds something else.",
+                url=self.url,
+                object=f"{namespace}/{name}",
+            )
 
     def get(self, namespace: str, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """An object's bytes, or a range of them.
@@ -140,11 +150,11 @@ class ObjectStore:
             DamageError: It is not there, or shorter than the range.
             UnreachableError: The store cannot be read.
         """
-        with self._translated(f"read {namespace}/{name}"):
-            try:
-                data: bytes = self._store().load(f"{namespace}/{name}", offset=offset, size=size)
-            except ObjectNotFound as error:
-                raise missing(namespace, name) from error
+        path = _path(namespace, name)
+        try:
+            data = self._tried(f"read {namespace}/{name}", lambda: self._place.load(path, offset, size))
+        except _AbsentError as error:
+            raise missing(namespace, name) from error
         if size is not None and len(data) != size:
             raise DamageError(
                 "REPO-OBJECT-BAD",
@@ -155,30 +165,29 @@ class ObjectStore:
 
     def size(self, namespace: str, name: str) -> int | None:
         """An object's size [bytes]; None when it is not there."""
-        with self._translated(f"look at {namespace}/{name}"):
-            info = self._store().info(f"{namespace}/{name}")
-        return info.size if info.exists else None
+        path = _path(namespace, name)
+        return self._tried(f"look at {namespace}/{name}", lambda: self._place.size(path))
 
     def list(self, namespace: str) -> list[ObjectInfo]:
         """All objects of a namespace, sorted by name."""
-        with self._translated(f"list {namespace}"):
-            try:
-                found = [ObjectInfo(item.name, item.size) for item in self._store().list(namespace)]
-            except ObjectNotFound:
-                return []
+        try:
+            found = self._tried(f"list {namespace}", lambda: self._place.list(namespace))
+        except _AbsentError:
+            return []
         return sorted(found, key=lambda item: item.name)
 
     def delete(self, namespace: str, name: str) -> None:
-        """Remove an object; nothing happens when it is not there."""
-        with self._translated(f"delete {namespace}/{name}"):
-            store = self._store()
-            folder = (self._folder / store.find(f"{namespace}/{name}")).parent
-            try:
-                store.delete(f"{namespace}/{name}")
-            except ObjectNotFound:
-                return
-        with self._lock:
-            self._changed.add(folder)
+        """Remove an object; nothing happens when it is not there.
+
+        Raises:
+            RefusedError: This account may not delete there.
+            UnreachableError: The store cannot be written.
+        """
+        path = _path(namespace, name)
+        try:
+            self._tried(f"delete {namespace}/{name}", lambda: self._place.delete(path))
+        except _AbsentError:
+            return
 
     def flush(self) -> None:
         """Everything put or deleted before this call survives a power cut after it.
@@ -186,73 +195,62 @@ class ObjectStore:
         Raises:
             UnreachableError: The store cannot be flushed.
         """
-        with self._lock:
-            folders, self._changed = self._changed, set()
-        try:
-            with self._translated("flush the repository"):
-                for folder in sorted(folders):
-                    self._sync_folder(folder)
-        except (FailedError, UnreachableError):
-            with self._lock:
-                self._changed |= folders  # they still wait for a flush that succeeds
-            raise
+        self._tried("flush the repository", self._place.flush)
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _store(self) -> Store:
-        """This thread's own borgstore object; a shared one would let one thread through at a time."""
-        store: Store | None = getattr(self._local, "store", None)
-        self._check_place()
-        if store is None:
-            store = self._new_store()
-            store.open()
-            self._local.store = store
-        return store
+    def _keeps(self, namespace: str, name: str, data: bytes | memoryview, read_below: int = _SMALL) -> bool:
+        """Whether the store holds an object of this size and, when it is smaller than `read_below`, these bytes."""
+        if self.size(namespace, name) != len(data):
+            return False
+        return len(data) >= read_below or self.get(namespace, name) == data
 
-    def _check_place(self) -> None:
-        """Return if the folder is the one that was there before; objects never land below an empty mount point."""
-        self.check_reachable()
-        status = self._folder.stat()
-        with self._lock:
-            self._place = self._place or (status.st_dev, status.st_ino)
-            if self._place == (status.st_dev, status.st_ino):
-                return
-        raise UnreachableError(
-            "REPO-UNREACHABLE",
-            f"Another folder is at {self._folder} now: the repository's file system went away.",
-            url=self.url,
-        )
-
-    def _new_store(self) -> Store:
-        return Store(backend=PosixFS(self._folder, do_fsync=True), config=_LEVELS)
-
-    @staticmethod
-    def _sync_folder(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    def _tried(self, doing: str, action: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
+        """Run an action on the place, again while its trouble may pass, and tell what remains in our words."""
+        place = self._place
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            return patiently(action, place.errors, lambda error: place.judge(error) is Trouble.PASSING, patience_s)
+        except VmtuiError:
+            raise
+        except place.errors as error:
+            raise self._told(doing, place.judge(error), self._reason(error)) from error
 
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise FailedError(
-                    "REPO-FULL", f"could not {doing}: no space left in {self._folder}.", url=self.url
-                ) from error
-            reason = error.strerror or str(error)
-            raise UnreachableError(
-                "REPO-UNREACHABLE", f"could not {doing} in {self._folder}: {reason}.", url=self.url
-            ) from error
-        except BackendDoesNotExist as error:
-            raise UnreachableError(
-                "REPO-UNREACHABLE", f"The repository's folder {self._folder} is not there.", url=self.url
-            ) from error
-        except BackendError as error:
-            raise UnreachableError("REPO-UNREACHABLE", f"could not {doing}: {error}.", url=self.url) from error
+    def _reason(self, error: Exception) -> str:
+        reason = " ".join(self._place.reason(error).split())
+        if self._address.password:
+            reason = reason.replace(self._address.password, "***")
+        return without_secret_fields(reason)[:_LONGEST_REASON].rstrip(".")
+
+    def _told(self, doing: str, trouble: Trouble, reason: str) -> Exception:
+        if trouble is Trouble.ABSENT:
+            return _AbsentError()
+        if trouble is Trouble.OCCUPIED:
+            return RefusedError(
+                "TARGET-EXISTS", f"{self.url} is not empty.", next_step="Choose an empty place.", url=self.url
+            )
+        if trouble is Trouble.FULL:
+            return FailedError("REPO-FULL", f"could not {doing}: no space left at {self.url}.", url=self.url)
+        if trouble is Trouble.DENIED:
+            return RefusedError(
+                "REPO-DENIED", f"could not {doing}: {self.url} does not allow it: {reason}.", url=self.url
+            )
+        if trouble is Trouble.NO_PLACE:
+            return _NotThereError("REPO-UNREACHABLE", f"could not {doing}: nothing is at {self.url}.", url=self.url)
+        kind = "REPO-LOGIN-REFUSED" if trouble is Trouble.LOGIN else "REPO-UNREACHABLE"
+        return UnreachableError(kind, f"could not {doing} at {self.url}: {reason}.", url=self.url)
+
+
+class _AbsentError(Exception):
+    """There is no such object; callers tell what that means."""
+
+
+class _NotThereError(UnreachableError):
+    """The place itself is not there."""
+
+
+def _path(namespace: str, name: str) -> str:
+    path: str = nest(f"{namespace}/{name}", _LEVELS.get(namespace, 0))
+    return path
 
 
 def missing(namespace: str, name: str) -> DamageError:

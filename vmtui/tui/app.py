@@ -91,7 +91,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         kept = cache.load_picture(self.settings.state) or Picture()
         now = clock.now()
         hosts = {}
-        for name in self.settings.hosts:
+        for name in self.settings.hypervisors:
             view = kept.hosts.get(name) or HostView(name, HostState.CONNECTING, now)
             hosts[name] = replace(view, state=HostState.CONNECTING, since=now, error=None)
         first = Picture(hosts=hosts, catalogue=kept.catalogue, cached=kept.cached)
@@ -113,7 +113,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     def _listen(self) -> None:
         self.composer.give(self.picture.hosts, self.picture.catalogue)
-        for name in self.settings.hosts:
+        for name in self.settings.hypervisors:
             self.add_feed(name)
         for feed in (self.composer, self.catalogue_feed, self.jobs_feed):
             feed.start()

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
+from vmtui.model.address import without_secrets
 from vmtui.overview.words import age, size
 from vmtui.tui import clock
 from vmtui.tui.picture import CatalogueView, Picture
@@ -35,7 +36,9 @@ class RepoView(Page):
 
     def draw(self, picture: Picture, /) -> None:
         """Show the numbers."""
-        self.query_one("#facts", Text).say(repo_words(self.ui.settings.repository, picture.catalogue, clock.now()))
+        self.query_one("#facts", Text).say(
+            repo_words(without_secrets(self.ui.settings.repository), picture.catalogue, clock.now())
+        )
 
     def focus_now(self) -> Focus:
         """The repository has no rows."""

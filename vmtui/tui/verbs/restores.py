@@ -27,7 +27,7 @@ def no_restore(app: VmtuiApp, focus: Focus) -> str:
     """Why nothing can be restored."""
     if app.settings.read_only:
         return "vmtui runs in read-only mode"
-    if not app.settings.hosts:
+    if not app.settings.hypervisors:
         return "no host is configured"
     return "" if _points(app, focus) else "there is no restore point; b makes one"
 
@@ -42,7 +42,7 @@ def open_wizard(app: VmtuiApp, focus: Focus) -> None:
     points = _points(app, focus)
     newest = points[0]
     everything = app.picture.catalogue.points
-    draft = first_draft(newest.uuid, newest.vm, newest.host, everything, tuple(app.settings.hosts))
+    draft = first_draft(newest.uuid, newest.vm, newest.host, everything, tuple(app.settings.hypervisors))
     if focus.points and focus.points[0].good:
         draft = replace(draft, point=focus.points[0])
     app.push_screen(RestoreWizard(draft))

@@ -127,7 +127,7 @@ class RestoreWizard(Page):
             self._own = tuple(point for point in picture.catalogue.points if point.uuid == self.draft.uuid)
         self.points.show(self._own)
         if self.step == TARGET:
-            self._show_settings(target_settings(self.draft, tuple(self.ui.settings.hosts)))
+            self._show_settings(target_settings(self.draft, tuple(self.ui.settings.hypervisors)))
         elif self.step == MAPPING and self.offers is not None:
             self._show_settings(mapping_settings(self.draft, self.offers))
         self.query_one("#head", Text).say(self._head())
