@@ -419,6 +419,13 @@ def test_a_full_store_is_said_at_once(kind: str, tmp_path: Path, pauses: list[fl
     assert pauses == []
 
 
+def test_a_missing_rclone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnreachableError) as caught:
+        rclone(tmp_path / "objects").store().check_reachable()
+    assert "Install rclone" in caught.value.next_step
+
+
 # -- logins and secrets --------------------------------------------------------------------------
 
 

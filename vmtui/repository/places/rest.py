@@ -12,7 +12,8 @@ from borgstore.backends.rest import REST
 
 from vmtui.repository.places.base import ObjectInfo, Place, Trouble, objects_below
 
-_ANSWER_S = 30
+_TIMEOUTS_S = (10, 20)
+"""To connect, and of silence; borgstore tries twice each time."""
 _LOST = "connection was lost"
 """What borgstore says after its own second try."""
 
@@ -81,7 +82,7 @@ class Rest(Place):
     def _new(self) -> REST:
         user, password = self._login()
         return REST(
-            self._url, username=user, password=password, timeout=_ANSWER_S, reconnect_tries=1, reconnect_wait=0.2
+            self._url, username=user, password=password, timeout=_TIMEOUTS_S, reconnect_tries=1, reconnect_wait=0.2
         )
 
     def _backend(self) -> REST:
