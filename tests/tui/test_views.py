@@ -79,6 +79,9 @@ class Recorder:
         self.asked.append(arguments)
         return "0" * 16
 
+    def points_in_use(self) -> dict[Any, str]:
+        return {}
+
     def cancel(self, job_id: str) -> None:
         self.asked.append(("cancel", job_id))
 
