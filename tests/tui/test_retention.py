@@ -16,10 +16,13 @@ from tests.support.pictures import NOW, StillApp, example, running, shown, uuid
 from tests.support.repositories import create, make_point
 from tests.tui.test_views import HIDDEN, Recorder
 from vmtui.model.ids import PointId, new_id
+from vmtui.model.point import RestorePoint
 from vmtui.model.policy import KeepRule
 from vmtui.overview.points import load_view
 from vmtui.repository import ZERO_ID, PointName, Repository
 from vmtui.tui import clock
+from vmtui.tui.feeds import CatalogueFeed
+from vmtui.tui.mailbox import Mailbox
 
 DAY = timedelta(days=1)
 
@@ -208,3 +211,24 @@ def test_foreign_text_is_only_text(tmp_path: Path, name: str) -> None:
 def test_the_repository_is_the_one_of_the_stage(stage: Stage) -> None:
     assert isinstance(stage.repository, Repository)
     assert stage.repository.points.names() == sorted([*stage.web, *stage.db])
+
+
+def test_a_point_that_is_pruned_while_the_screens_look_is_no_alarm(stage: Stage) -> None:
+    feed = CatalogueFeed(stage.app.settings, Mailbox())
+    feed._repository = stage.repository
+    real = stage.repository.points.load
+
+    def late(name: PointName) -> RestorePoint:
+        if name == stage.web[3]:
+            stage.repository.points.delete(name, NOW)
+        return real(name)
+
+    stage.repository.points.load = late  # type: ignore[method-assign]
+    for _ in range(2):
+        feed.look()
+        points = feed._view.points
+        assert {point.id for point in points} == {name.id for name in [*stage.web[:3], *stage.db]}
+        assert not any(point.damaged for point in points)
+    stage.repository.points.hold(stage.web[0], "x", NOW)
+    feed.look()
+    assert [point.held for point in feed._view.points if point.id == stage.web[0].id] == ["x"]

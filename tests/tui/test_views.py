@@ -152,6 +152,11 @@ def test_cancel_asks_first_and_names_the_job(tmp_path: Path) -> None:
     assert what == "cancel"
 
 
+def test_everything_is_verified_from_the_repository_where_nothing_is_chosen(tmp_path: Path) -> None:
+    ((kind, host, vm, request),) = asked_by(tmp_path, "6", "v")[0]
+    assert (kind, host, vm, request["all"]) == ("verify", "", "", True)
+
+
 def test_undo_needs_the_name_typed(tmp_path: Path) -> None:
     keys = ["4", "slash", *"restore", "enter", "u"]
     assert asked_by(tmp_path, *keys, "y", "enter")[0] == []
