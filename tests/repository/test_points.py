@@ -19,7 +19,7 @@ from vmtui.model.point import EventKind, PointEvent, PointStatus
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import ZERO_ID, PointName, Repository
 from vmtui.repository.scrub import verify_all
-from vmtui.repository.store import EVENTS, POINTS, ObjectStore
+from vmtui.repository.store import EVENTS, POINTS, ObjectInfo, ObjectStore
 
 HOUR = timedelta(hours=1)
 
@@ -266,3 +266,20 @@ def test_a_point_that_vanished_without_a_word_is_lost(tmp_path: Path) -> None:
     repository.store.delete(POINTS, name.key)
     assert repository.points.lost() == [name]
     assert PointName(VM, PointId(new_id(START))) not in repository.points.lost()
+
+
+def test_a_point_that_is_deleted_while_somebody_looks_is_never_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = create(tmp_path)
+    name = commit(repository)
+    real = repository.store.list
+
+    def late(namespace: str) -> list[ObjectInfo]:
+        if namespace == POINTS:
+            monkeypatch.setattr(repository.store, "list", real)
+            repository.points.delete(name, START)
+        return real(namespace)
+
+    monkeypatch.setattr(repository.store, "list", late)
+    assert repository.points.lost() == []

@@ -137,7 +137,14 @@ def example(now: datetime = NOW) -> Picture:
     points = (
         point(1, "web1", timedelta(hours=2), now=now, verified=now - timedelta(hours=1)),
         point(2, "db1", timedelta(hours=3), now=now, consistency="crash", consistency_reason="no guest agent"),
-        point(3, "archive1", timedelta(hours=20), now=now, left_out=(LeftOut("vdb", "encrypted (LUKS)"),)),
+        point(
+            3,
+            "archive1",
+            timedelta(hours=20),
+            now=now,
+            left_out=(LeftOut("vdb", "encrypted (LUKS)"),),
+            held="before the upgrade",
+        ),
         point(1, "web1", timedelta(hours=26), now=now, damaged="2 blocks do not match"),
         point(9, "mail1", timedelta(hours=30), host="kvm2", now=now),
         point(8, "old-crm", timedelta(days=41), now=now),

@@ -79,6 +79,9 @@ class Recorder:
         self.asked.append(arguments)
         return "0" * 16
 
+    def points_in_use(self) -> dict[Any, str]:
+        return {}
+
     def cancel(self, job_id: str) -> None:
         self.asked.append(("cancel", job_id))
 
@@ -147,6 +150,11 @@ def test_cancel_asks_first_and_names_the_job(tmp_path: Path) -> None:
     assert asked_by(tmp_path / "c", "4", "c", "c", "enter")[0] == []
     ((what, _),) = asked_by(tmp_path / "y", "4", "c", "y")[0]
     assert what == "cancel"
+
+
+def test_everything_is_verified_from_the_repository_where_nothing_is_chosen(tmp_path: Path) -> None:
+    ((kind, host, vm, request),) = asked_by(tmp_path, "6", "v")[0]
+    assert (kind, host, vm, request["all"]) == ("verify", "", "", True)
 
 
 def test_undo_needs_the_name_typed(tmp_path: Path) -> None:

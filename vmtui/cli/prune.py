@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from vmtui.overview.words import local, printable, size
 if TYPE_CHECKING:
     from vmtui.model.ids import VmId
     from vmtui.model.job import JobRecord
-    from vmtui.retention import PrunePlan
+    from vmtui.retention import PlannedPoint, PrunePlan
 
 _MARKS = {True: "deleted", False: "FAILED", None: "left"}
 
@@ -102,7 +102,8 @@ def _print(cli: Cli, plan: PrunePlan) -> None:
                 "go": len(plan.go),
                 "keep": len(plan.points) - len(plan.go),
                 "unfinished": plan.unfinished,
-                "points": to_plain(plan.points),
+                "deleted": 0,
+                "points": [_point_json(point) for point in plan.points],
             }
         )
         return
@@ -123,6 +124,13 @@ def _print(cli: Cli, plan: PrunePlan) -> None:
         "There are no restore points.",
     )
     cli.output.text(_count(plan))
+
+
+def _point_json(point: PlannedPoint) -> dict[str, Any]:
+    """A planned point in the words of the JSON contract."""
+    plain: dict[str, Any] = to_plain(point)
+    del plain["name"]
+    return plain | {"vm": point.name, "uuid": point.vm}
 
 
 def _count(plan: PrunePlan) -> str:

@@ -148,7 +148,7 @@ _ROWS = (
         "This was asked for in read-only mode.",
         "Leave read-only mode on purpose, if that is what you want.",
     ),
-    ("CONFIRM-MISSING", "This needs your word.", "Look at the plan (--plan), then say --yes."),
+    ("CONFIRM-MISSING", "This needs your word.", "Look at the plan (--plan or --dry-run), then say --yes."),
     (
         "PREFLIGHT",
         "Not everything that the restore needs is there; nothing was written.",

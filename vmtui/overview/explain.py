@@ -150,6 +150,16 @@ _ROWS: tuple[tuple[str, str, str, tuple[Try, ...]], ...] = (
         ),
     ),
     (
+        "point.held",
+        "Somebody holds this point, for the reason shown: no keep rule lets it go.",
+        "It stays, and its blocks take room, until it is released.",
+        (
+            Try("release it", "h", "vmtui hold POINT --release"),
+            _SHOW,
+            Try("see what goes", "f", "vmtui prune --dry-run"),
+        ),
+    ),
+    (
         "job.queued",
         "The job waits for the worker, or for a free place on its host.",
         "It starts by itself.",

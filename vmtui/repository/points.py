@@ -2,8 +2,7 @@
 
 A manifest is `points/<vm uuid>.<point id>`; an event is `events/<vm uuid>.<point id>.<event id>.<kind>`.
 A point exists from the moment its manifest is durable. Right after that a `committed` event is written:
-an event without its manifest tells that the manifest was lost, not pruned, as deleting goes the other
-way round. Events are never changed, so a store that only lets objects be added can hold them.
+an event without its manifest tells that the manifest was lost. Events are never changed, so a store that only lets objects be added can hold them.
 
 Deleting begins with a mark, `points/<vm uuid>.<point id>.deleted`. From then on the point is gone for everybody;
 its manifest, its events and the mark itself follow in this order. So after a crash at any step it is whole or

@@ -239,7 +239,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
     def perform(self, command: Command, focus: Focus) -> None:
         """Run a command on what was chosen, or say why not."""
         reason = command.why_not(self, focus)
-        if not reason and command.danger is not Danger.NONE and command.views and focus.count == 0:
+        if not reason and command.danger is not Danger.NONE and command.views and focus.nothing:
             reason = "nothing is chosen"
         if reason:
             self.notify(PAINT.text(f"{command.label}: {reason}"), severity="warning", markup=False)

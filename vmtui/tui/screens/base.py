@@ -170,7 +170,7 @@ class Page(Screen[None]):
         focus = self.focus_now()
         room = self.size.width - 1
         for command in self.ui.registry.footer(self.VIEW):
-            off = bool(command.why_not(self.ui, focus)) or (command.danger is not Danger.NONE and focus.count == 0)
+            off = bool(command.why_not(self.ui, focus)) or (command.danger is not Danger.NONE and focus.nothing)
             key = key_name(command.keys[0])
             room -= len(key) + len(command.label) + 3
             if room < 0:

@@ -215,8 +215,7 @@ def _restore_evidence(record: JobRecord) -> list[list[Piece]]:
     result = record.result
     checks: Sequence[Mapping[str, Any]] = result["checks"]
     failed = any(check["ok"] is False for check in checks)
-    where = "/".join(part for part in (record.host, record.vm) if part)
-    head = "see FAILED below" if failed else f"{where}: done as asked"
+    head = "see FAILED below" if failed else f"{target_words(record)}: done as asked"
     lines: list[list[Piece]] = [[("evidence  ", "strong"), (head, "bad" if failed else "good")]]
     lines += [_check(check["ok"], check["name"], check["detail"]) for check in checks]
     if "bytes" in result:

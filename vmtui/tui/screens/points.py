@@ -46,6 +46,7 @@ def point_columns(*, with_vm: bool) -> tuple[Column[PointView], ...]:
             lambda row: row.consistency,
         ),
         Column("Verified", 12, verified_cell, lambda row: row.verified.timestamp() if row.verified else 0.0),
+        Column("Held", 4, lambda row, _: Cell("held" if row.held is not None else "", "warn"), wide=110),
         Column("New", 8, lambda row, _: Cell(short_size(row.new_bytes)), lambda row: row.new_bytes, right=True),
         Column(
             "Stored", 8, lambda row, _: Cell(short_size(row.stored_bytes)), lambda row: row.stored_bytes, right=True
@@ -69,6 +70,8 @@ def point_words(point: PointView) -> list[list[Piece]]:
     ]
     if point.damaged:
         lines.append([(f"✗ {point.damaged}", "bad")])
+    if point.held is not None:
+        lines.append([("held: ", "strong"), (point.held, "")])
     why = f" ({point.consistency_reason})" if point.consistency_reason else ""
     if point.mode:
         amounts = f"{size(point.virtual_size)} of disks; new {size(point.new_bytes)}, stored {size(point.stored_bytes)}"
@@ -90,13 +93,17 @@ def point_fields(row: PointView) -> Mapping[str, Any]:
         "verified": None if row.verified is None else row.verified.timestamp(),
         "verified:word": "never" if row.verified is None else "ok",
         "kind": " ".join({disk.kind.value for disk in row.disks}),
-        "has": " ".join((["damage"] if row.damaged else []) + (["warn"] if row.warnings else [])),
+        "has": " ".join(
+            word
+            for word, is_so in (("damage", row.damaged), ("warn", row.warnings), ("held", row.held is not None))
+            if is_so
+        ),
     }
 
 
 def point_text(row: PointView) -> str:
     """What plain words of a filter look at."""
-    return f"{row.host}/{row.vm} {row.id} {row.mode} {row.consistency} {row.damaged} {local(row.time)}"
+    return f"{row.host}/{row.vm} {row.id} {row.mode} {row.consistency} {row.damaged} {row.held or ''} {local(row.time)}"
 
 
 class PointsView(TableView):

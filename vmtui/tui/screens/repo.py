@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from vmtui.model.address import without_secrets
+from vmtui.overview.room import forecast_of, forecast_words
 from vmtui.overview.words import age, size
 from vmtui.tui import clock
 from vmtui.tui.picture import CatalogueView, Picture
@@ -26,7 +27,7 @@ class RepoView(Page):
     VIEW: ClassVar[str] = "repo"
     HELP: ClassVar[str] = (
         "Where the points are: how much is stored, how much room is left, and how many points were read again since "
-        "they were made. v verifies everything: it reads every byte and compares it with its hash."
+        "they were made. v verifies everything: it reads every byte and compares it with its hash. f shows what the keep rules let go."
     )
 
     def body(self) -> Iterable[Widget]:
@@ -75,6 +76,7 @@ def _numbers(view: CatalogueView, now: datetime) -> list[list[Piece]]:
         [("Points      ", "strong"), (f"{len(points)} of {vms} VMs", "")],
         [("Stored      ", "strong"), (f"{size(view.stored_bytes)} in {view.packs} packs with {view.blobs} blocks and map nodes", ""), (ratio, "dim")],
         [("Free        ", "strong"), (size(view.free_bytes), "")],
+        [("Full in     ", "strong"), (forecast_words(forecast_of(points, view.free_bytes, now)), "")],
         [("Block size  ", "strong"), (size(view.block_size), "")],
         [("Verified    ", "strong"), (f"✓ {proven} points", "good" if proven else "dim"), (f", {len(old)} of them more than 30 days ago" if old else "", "warn")],
         [("            ", ""), (f"{len(never)} never", "warn" if never else "dim")],
@@ -87,6 +89,15 @@ def _numbers(view: CatalogueView, now: datetime) -> list[list[Piece]]:
         ]
     lines.append([])
     lines.append(
-        [("v", "key"), (" verify everything   ", ""), ("3", "key"), (" points   ", ""), ("e", "key"), (" explain", "")]
+        [
+            ("v", "key"),
+            (" verify everything   ", ""),
+            ("f", "key"),
+            (" what the keep rules let go   ", ""),
+            ("3", "key"),
+            (" points   ", ""),
+            ("e", "key"),
+            (" explain", ""),
+        ]
     )
     return lines

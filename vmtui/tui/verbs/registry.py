@@ -29,6 +29,10 @@ class Danger(StrEnum):
     """Replaces data; asks for the name to be typed."""
 
 
+WHOLE_VIEWS = ("repo", "prune")
+"""Views that are about all that they show; nothing is chosen in them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Focus:
     """What a command acts on: fixed when the key goes down."""
@@ -45,6 +49,11 @@ class Focus:
         """How many things."""
         return max(len(self.vms), len(self.points), len(self.jobs), len(self.hosts), len(self.entries))
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is chosen where something should be."""
+        return self.count == 0 and self.view not in WHOLE_VIEWS
+
 
 def always(_app: VmtuiApp, _focus: Focus) -> str:
     """A command that can always be run."""
@@ -56,7 +65,7 @@ class Command:
     """One command.
 
     `twin` is the command line that does the same, with {vms}, {vm}, {points}, {point}, {job}, {host} or
-    {id} where the object goes.
+    {id} where the object goes; {which} are VMs or, for all of them, nothing.
     """
 
     id: str
@@ -93,6 +102,7 @@ def fill(template: str, focus: Focus) -> str:
     first: dict[str, list[str]] = {
         "vm": vms[:1] or ["VM"],
         "vms": vms or ["VM"],
+        "which": vms,
         "point": points[:1] or ([f"{vms[0]}@latest"] if vms else ["POINT"]),
         "points": points or [f"{vm}@latest" for vm in vms] or ["POINT"],
         "job": jobs or ["JOB"],

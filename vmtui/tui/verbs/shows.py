@@ -90,6 +90,7 @@ def point_fields(point: PointView) -> Lines:
         _field("why not better", point.consistency_reason),
         _field("verified", local(point.verified) if point.verified else "never", "good" if point.verified else "warn"),
         _field("damaged", point.damaged, "bad"),
+        _field("held", point.held, "warn"),
         _field("compared with", point.parent),
         _field("checkpoint", point.checkpoint),
         _field("guest frozen", f"{point.frozen_ms} ms"),
@@ -145,6 +146,8 @@ def state_id(focus: Focus, app: VmtuiApp) -> str:
         point = focus.points[0]
         if point.damaged:
             return "point.damaged"
+        if point.held is not None:
+            return "point.held"
         if point.consistency == "crash":
             return "consistency.crash"
         return "point.verified" if point.verified else "point.unverified"

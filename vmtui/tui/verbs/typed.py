@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vmtui.model.errors import UsageError, VmtuiError
 from vmtui.model.point import Mode
 from vmtui.overview.words import unknown
-from vmtui.tui.verbs import backups, hosts, restores, shows, trust
+from vmtui.tui.verbs import backups, hosts, restores, retention, shows, trust
 from vmtui.tui.verbs.registry import Focus
 
 if TYPE_CHECKING:
@@ -117,6 +117,34 @@ def _verify(app: VmtuiApp, words: Words) -> None:
     _checked(app, _points(app, words), "verify.start")
 
 
+def _hold(app: VmtuiApp, words: Words) -> None:
+    rest = list(words)
+    reason = None
+    if "--reason" in rest:
+        place = rest.index("--reason")
+        if place + 1 >= len(rest):
+            raise UsageError(
+                "NAME-BAD", "--reason needs a text.", next_step="Example: hold web1@latest --reason upgrade"
+            )
+        reason = rest[place + 1]
+        del rest[place : place + 2]
+    release = "--release" in rest
+    focus = _points(app, [_need([word for word in rest if word != "--release"], "hold web1@latest")])
+    if why := retention.no_hold(app, focus):
+        app.notify(why, severity="warning", markup=False)
+    elif release:
+        retention.ask_release(app, focus)
+    elif reason is not None:
+        retention.hold(app, focus.points, reason)
+    else:
+        retention.hold_or_release(app, focus)
+
+
+def _prune(app: VmtuiApp, words: Words) -> None:
+    names = [word for word in words if word != "--dry-run"]
+    _checked(app, _vms(app, names) if names else Focus("repo"), "prune.plan")
+
+
 def _job(app: VmtuiApp, words: Words) -> None:
     actions = {"cancel": "job.cancel", "again": "job.again", "show": "nav.open", "watch": "nav.open"}
     action = _need(words, "job cancel ID")
@@ -172,6 +200,8 @@ VERBS: dict[str, Callable[[VmtuiApp, Words], None]] = {
     "backup": _backup,
     "restore": _restore,
     "verify": _verify,
+    "hold": _hold,
+    "prune": _prune,
     "job": _job,
     "host": _host,
     "show": lambda app, words: shows.show_point(app, _points(app, [_need(words, "show POINT")])),
