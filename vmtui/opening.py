@@ -11,7 +11,7 @@ from vmtui import keyring
 from vmtui.model.address import without_secrets
 from vmtui.model.errors import UsageError
 from vmtui.model.settings import Settings
-from vmtui.repository import DEFAULT_BLOCK_SIZE, ObjectStore, Repository, locked
+from vmtui.repository import DEFAULT_BLOCK_SIZE, ObjectStore, Repository, locked, mirror
 
 if TYPE_CHECKING:
     from vmtui.repository.store import SftpFiles
@@ -48,12 +48,31 @@ def make_repository(
     return Repository.create(_store(settings), cache, block_size=block_size, passphrase=phrase)
 
 
-def _store(settings: Settings, url: str | None = None) -> ObjectStore:
+def open_copy(settings: Settings, source: Repository, name: str) -> Repository:
+    """The copy of that name, begun when its place is new.
+
+    Raises:
+        UsageError: The configuration has no such copy.
+        RefusedError: Something else is at its place.
+        UnreachableError: It cannot be reached.
+    """
+    if name not in settings.copies:
+        raise UsageError(
+            "NAME-UNKNOWN",
+            f"The configuration has no copy {name!r}.",
+            next_step=f"Known are: {', '.join(settings.copies) or 'none; add [copies.NAME] with its url'}.",
+        )
+    copy = settings.copies[name]
+    store = _store(settings, copy.url, copy.password_command)
+    cache = settings.state / "cache" / "copies" / name
+    return mirror.open_copy(source, store, lambda: Repository(store, cache, lambda: passphrase(settings)))
+
+
+def _store(settings: Settings, url: str | None = None, password_command: tuple[str, ...] | None = None) -> ObjectStore:
     """The objects at an address, by default the repository's, with the logins of the configuration."""
+    command = settings.repository_password_command if password_command is None else password_command
     return ObjectStore(
-        url or settings.repository,
-        open_sftp=lambda host: _sftp(settings, host),
-        password_command=settings.repository_password_command,
+        url or settings.repository, open_sftp=lambda host: _sftp(settings, host), password_command=command
     )
 
 

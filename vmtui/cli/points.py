@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, option_value, pass_cli, raise_unless_ok
 from vmtui.model.errors import ExitCode, UsageError
 from vmtui.model.job import JobKind
 from vmtui.model.point import PointStatus
@@ -115,11 +115,26 @@ def show(cli: Cli, point: str, definition: bool) -> int:
 
 @click.command()
 @click.argument("points", nargs=-1, metavar="[POINT]...")
-@click.option("--all", "everything", is_flag=True, help="Read every byte of the repository.")
+@click.option("--all", "everything", is_flag=True, help="The whole repository.")
+@click.option("--quick", is_flag=True, help="With --all: only that every object is there, with its size and directory.")
+@click.option("--not-since", default=None, metavar="AGE", help="With --all: leave out what was read since, like 7d.")
+@click.option("--limit", default=None, metavar="SIZE", help="With --all: read at most so much a second, like 50M.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @pass_cli
-def verify(cli: Cli, points: tuple[str, ...], everything: bool, detach: bool) -> int:
-    """Read points and compare every byte with its hash."""
+def verify(
+    cli: Cli,
+    points: tuple[str, ...],
+    everything: bool,
+    quick: bool,
+    not_since: str | None,
+    limit: str | None,
+    detach: bool,
+) -> int:
+    """Read points and compare every byte with its hash. Broken off, it goes on with what was not read yet.
+
+    Packs in which damage is found are not relied on any longer: the next backup stores what they held anew.
+    """
+    from vmtui.config.fields import duration_s, size_bytes
     from vmtui.overview.catalogue import find_point
 
     if bool(points) == everything:
@@ -127,7 +142,14 @@ def verify(cli: Cli, points: tuple[str, ...], everything: bool, detach: bool) ->
             "NAME-UNKNOWN", "Say which points to verify, or --all.", next_step="Example: vmtui verify web1@latest"
         )
     names = [find_point(cli.repository, point) for point in points]
-    request = {"points": [[name.vm, name.id] for name in names], "all": everything}
+    request = {
+        "points": [[name.vm, name.id] for name in names],
+        "all": everything,
+        "quick": quick,
+        "not_since_s": option_value("--not-since", not_since, duration_s),
+        "rate": option_value("--limit", limit, size_bytes),
+        "record": not cli.settings.read_only,
+    }
     job = enqueue(cli, Wanted(JobKind.VERIFY, "", " ".join(points), request))
     if detach:
         cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
@@ -141,8 +163,9 @@ def verify(cli: Cli, points: tuple[str, ...], everything: bool, detach: bool) ->
         for item in result["damage"]:
             where = f" (points {', '.join(item['points'])})" if item["points"] else ""
             cli.output.text(printable(f"DAMAGED: {item['cause']}{where} [{item['error_id']}]"))
+        left = f", {result['skipped']} packs were read before" if result["skipped"] else ""
         cli.output.text(
-            f"{result['points']} points, {result['blobs']} blocks, {size(result['read_bytes'])} read and compared"
+            f"{result['points']} points, {result['blobs']} blocks, {size(result['read_bytes'])} read and compared{left}"
         )
     if result["damage"]:
         cli.output.say("Damage was found. Points without it can be restored: vmtui points")

@@ -1,4 +1,4 @@
-"""repo init, repo stats."""
+"""repo init, stats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import click
 
 from vmtui import keyring
-from vmtui.cli.shared import Cli, new_passphrase, now, pass_cli, refuse_read_only
+from vmtui.cli.shared import Cli, new_passphrase, now, option_value, pass_cli, refuse_read_only
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import ExitCode, UsageError
 from vmtui.overview.room import forecast_words, look_ahead
@@ -38,12 +38,7 @@ def init(cli: Cli, block_size: str | None, encryption: str | None) -> int:
     from vmtui.repository import DEFAULT_BLOCK_SIZE
 
     refuse_read_only(cli, "Making a repository")
-    try:
-        wanted = size_bytes(block_size) if block_size is not None else DEFAULT_BLOCK_SIZE
-    except ValueError as error:
-        raise UsageError(
-            "NAME-BAD", f"--block-size {block_size!r}: {error}.", next_step="Example: --block-size 64K"
-        ) from error
+    wanted = option_value("--block-size", block_size, size_bytes) or DEFAULT_BLOCK_SIZE
     made = True
     try:
         repository = cli.repository

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -74,6 +74,7 @@ class Cli:
         return JobClient(self.settings)
 
 
+T = TypeVar("T")
 _TRIES = 3
 
 pass_cli = click.make_pass_decorator(Cli)
@@ -82,6 +83,20 @@ pass_cli = click.make_pass_decorator(Cli)
 def now() -> datetime:
     """The clock."""
     return datetime.now(UTC)
+
+
+def option_value(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
+    """The value of an option that was given.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UsageError("NAME-BAD", f"{option} {text!r}: {error}.", next_step="See --help for an example.") from error
 
 
 def confirm(cli: Cli, what: str, *, yes: bool) -> None:

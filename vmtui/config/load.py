@@ -15,7 +15,7 @@ from vmtui.model.errors import UsageError
 from vmtui.model.host import Host
 from vmtui.model.point import Mode
 from vmtui.model.policy import KeepRule, Rule, Tier
-from vmtui.model.settings import Settings
+from vmtui.model.settings import Copy, Settings
 
 DEFAULT_TIER = Tier(name="standard", rpo_s=24 * 3600)
 """What protects a VM when the file names no tiers."""
@@ -73,6 +73,7 @@ def parse(text: str, path: Path) -> Settings:
         passphrase_command=top.texts("passphrase_command"),
         compression_level=_level(top),
         repository_password_command=top.texts("repository_password_command"),
+        copies={name: _copy(name, top.table("copies"), path.parent, hosts) for name in top.table("copies").names()},
     )
     top.finish()
     _check_jumps(top, hosts)
@@ -96,19 +97,33 @@ def _optional_file(top: Table, key: str) -> Path | None:
     return _folder(top, key, Path()) if top.has(key) else None
 
 
-def _repository(top: Table, folder: Path, hosts: dict[str, Host]) -> str:
+def _repository(top: Table, folder: Path, hosts: dict[str, Host], key: str = "repository") -> str:
     """The repository's address; a relative folder is made absolute."""
-    text = top.take("repository", str)
+    text = top.take(key, str)
     place = text.removeprefix("file:")
     if text.startswith("file:") and place and not place.startswith("//"):
         text = f"file://{place if place.startswith('/') else folder.absolute() / place}"
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise top.error("repository", f"{without_secrets(text)!r}: {error}") from error
+        raise top.error(key, f"{without_secrets(text)!r}: {error}") from error
     if address.kind is StoreKind.SFTP and address.host not in hosts:
-        raise top.error("repository", f"{text!r}: no host {address.host!r}; {nearest(address.host, hosts)}")
+        raise top.error(key, f"{text!r}: no host {address.host!r}; {nearest(address.host, hosts)}")
     return text
+
+
+def _copy(name: str, tables: Table, folder: Path, hosts: dict[str, Host]) -> Copy:
+    if not _NAME.fullmatch(name):
+        raise tables.error(name, "a copy's name has letters, digits, '.', '_' and '-', at most 63")
+    table = tables.table(name)
+    copy = Copy(
+        name=name,
+        url=_repository(table, folder, hosts, "url"),
+        password_command=table.texts("password_command"),
+        rate=table.parsed("limit", size_bytes) if table.has("limit") else None,
+    )
+    table.finish()
+    return copy
 
 
 def _level(top: Table) -> int:

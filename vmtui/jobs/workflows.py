@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ from vmtui.model.errors import UnreachableError, VmtuiError
 from vmtui.model.ids import JobId, PointId, VmId
 from vmtui.model.point import Consistency, Mode
 from vmtui.model.progress import Check
+from vmtui.opening import open_copy
 from vmtui.repository import PointName
-from vmtui.repository.scrub import verify_all
+from vmtui.repository.collect import collect
+from vmtui.repository.mirror import mirror
+from vmtui.repository.repair import repair
+from vmtui.repository.scrub import Scope, verify_all
 from vmtui.repository.verify import check_containers, verify_point
 from vmtui.restore import RestorePlan, RestoreRequest, run
 from vmtui.restore.export import ExportRequest, export, find_disk
@@ -340,7 +344,7 @@ def _abandon_restore(work: Work, data: Data) -> Data:
     return {}
 
 
-# -- revert, export, prune, verify -----------------------------------------------------------------
+# -- revert, export, prune, verify ----------------------------------------------------------------
 
 
 def _register_others(world: World) -> None:
@@ -348,10 +352,16 @@ def _register_others(world: World) -> None:
     verify_step = _step(world, "verify", _verify)
     export_step = _step(world, "export", _export)
     prune_step = _step(world, "prune", _prune)
+    gc_step = _step(world, "gc", _gc)
+    repair_step = _step(world, "repair", _repair)
+    sync_step = _step(world, "sync", _sync)
 
     _workflow(world, "revert", revert_step)
     _workflow(world, "export", export_step)
     _workflow(world, "prune", prune_step)
+    _workflow(world, "gc", gc_step)
+    _workflow(world, "repair", repair_step)
+    _workflow(world, "sync", sync_step)
     _workflow(world, "verify", verify_step)
 
 
@@ -397,17 +407,52 @@ def _prune(work: Work) -> Pruned:
 
 
 def _verify(work: Work) -> Data:
-    """Points by name, or everything when none is named."""
+    """Points by name, or everything when none is named. Run again it leaves out what was read since it was asked for."""
+    request = work.spec.request
     repository = work.world.repository(work.settings)
     repository.sync()
-    names = [PointName(VmId(vm), PointId(point)) for vm, point in work.spec.request["points"]]
-    if work.spec.request["all"]:
-        verdicts = [verify_all(repository, work.board, utc_now())]
+    record = bool(request.get("record", True)) and not work.settings.read_only
+    if request["all"]:
+        since = work.spec.asked - timedelta(seconds=request.get("not_since_s") or 0)
+        scope = Scope(bool(request.get("quick")), since, request.get("rate"), record)
+        verdicts = [verify_all(repository, work.board, utc_now(), scope)]
     else:
-        verdicts = [verify_point(repository, name, work.board, utc_now()) for name in names]
+        names = [PointName(VmId(vm), PointId(point)) for vm, point in request["points"]]
+        verdicts = [verify_point(repository, name, work.board, utc_now(), record=record) for name in names]
     return {
         "points": sum(verdict.points for verdict in verdicts),
         "blobs": sum(verdict.blobs for verdict in verdicts),
         "read_bytes": sum(verdict.read_bytes for verdict in verdicts),
+        "skipped": sum(verdict.skipped for verdict in verdicts),
         "damage": [to_plain(item) for verdict in verdicts for item in verdict.damage],
     }
+
+
+# -- the repository as a whole -------------------------------------------------------------------
+
+
+def _gc(work: Work) -> Data:
+    repository = work.world.repository(work.settings)
+    result: Data = to_plain(collect(repository, _run_id(), work.board, utc_now))
+    return result
+
+
+def _repair(work: Work) -> Data:
+    repository = work.world.repository(work.settings)
+    give_up = [PointName(VmId(vm), PointId(point)) for vm, point in work.spec.request["give_up"]]
+    result: Data = to_plain(repair(repository, _run_id(), work.board, utc_now, give_up=give_up))
+    return result
+
+
+def _sync(work: Work) -> Data:
+    """To one copy; run again it goes on with what is missing there."""
+    name = str(work.spec.request["copy"])
+    source = work.world.repository(work.settings)
+    copy = open_copy(work.settings, source, name)
+    started = utc_now()
+    result: Data = to_plain(mirror(source, copy, _run_id(), work.board, utc_now, rate=work.settings.copies[name].rate))
+    return result | {"copy": name, "seconds": round((utc_now() - started).total_seconds(), 3)}
+
+
+def _run_id() -> JobId:
+    return JobId(str(DBOS.workflow_id))

@@ -20,6 +20,9 @@ class JobKind(StrEnum):
     VERIFY = "verify"
     EXPORT = "export"
     PRUNE = "prune"
+    GC = "gc"
+    REPAIR = "repair"
+    SYNC = "sync"
 
     @property
     def changes(self) -> bool:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmtui.model.host import Host
 from vmtui.model.policy import Rule, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A second place that holds the same repository."""
+
+    name: str
+    url: str
+    """Its address; may hold a secret."""
+    password_command: tuple[str, ...] = ()
+    """Prints `NAME:SECRET` for a store that asks for a login."""
+    rate: int | None = None
+    """Bytes a second that may be sent there; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class Settings:
     """Its first line opens an encrypted repository."""
     passphrase_command: tuple[str, ...] = ()
     """The first line that it prints opens an encrypted repository."""
+    copies: Mapping[str, Copy] = field(default_factory=dict)
     compression_level: int = 3
     """zstd level of stored blocks."""
     repository_password_command: tuple[str, ...] = ()

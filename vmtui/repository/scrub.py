@@ -72,9 +72,12 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
     bad = {name: item for name, item in bad.items() if name not in unfinished}
     if scope.record:
         _update_quarantine(repository, bad, now)
-    for item in bad.values():
-        verdict.note(item.error)
-    _verify_points(repository, watch, bad, scope.not_since or now, scope, verdict)
+    needed = _verify_points(repository, watch, bad, scope.not_since or now, scope, verdict)
+    for pack, item in bad.items():
+        if pack in needed:
+            verdict.note(item.error)
+        else:
+            watch.note(f"{item.error.cause} No point needs what it lost; vmtui gc takes it away.", warning=False)
     for name in repository.points.lost():
         cause = f"The point {name.id} was committed, and its manifest is gone."
         verdict.damage.append(Damage("POINT-MISSING", cause, (name.id,)))
@@ -213,7 +216,13 @@ def _update_quarantine(repository: Repository, bad: Mapping[str, Bad], now: date
 
 def _verify_points(
     repository: Repository, watch: Watch, bad: Mapping[str, Bad], proven: datetime, scope: Scope, verdict: Verdict
-) -> None:
+) -> set[str]:
+    """Look at all points.
+
+    Returns:
+        Bad packs that a point needs, or may need.
+    """
+    needed: set[str] = set()
     if bad:
         repository.prefer_reliable()
     names = repository.points.names()
@@ -221,7 +230,7 @@ def _verify_points(
     verdicts = None if bad else _all_good(repository, names, watch)
     for name in names:
         watch.check()
-        own = verdicts[name] if verdicts is not None else _against_packs(repository, name, bad)
+        own = verdicts[name] if verdicts is not None else _against_packs(repository, name, bad, needed)
         if own is None:
             continue  # it was deleted meanwhile
         if scope.record and not (scope.quick and not own.damage):
@@ -229,6 +238,7 @@ def _verify_points(
         verdict.points += 1
         verdict.damage += own.damage
         watch.advance(1)
+    return needed if not repository.points.lost() else set(bad)
 
 
 def _all_good(repository: Repository, names: list[PointName], watch: Watch) -> dict[PointName, Verdict | None] | None:
@@ -243,17 +253,30 @@ def _all_good(repository: Repository, names: list[PointName], watch: Watch) -> d
     return {name: Verdict(points=1) for name in names}
 
 
-def _against_packs(repository: Repository, name: PointName, bad: Mapping[str, Bad]) -> Verdict | None:
-    """Check a point's manifest and maps by themselves; its blocks were read with the packs."""
+def _against_packs(repository: Repository, name: PointName, bad: Mapping[str, Bad], needed: set[str]) -> Verdict | None:
+    """Check a point's manifest and maps by themselves; its blocks were read with the packs.
+
+    Args:
+        repository: In step.
+        name: The point.
+        bad: What is wrong with packs.
+        needed: Takes the bad packs that the point needs; all, when that cannot be known.
+
+    Returns:
+        None when the point was deleted meanwhile.
+    """
     own = Verdict(points=1)
     try:
         repository.points.check_manifest(name)
         for place in locations(repository, repository.points.load(name)):
             pack = bad.get(place.pack.name)
             if pack is not None and (pack.entries is None or place.entry.number in pack.entries):
-                raise bad_blob(place.entry.id, place.pack.name)
+                needed.add(place.pack.name)
+                if not own.damage:
+                    own.note(bad_blob(place.entry.id, place.pack.name), name.id)
     except DamageError as error:
         if not repository.points.exists(name) and name not in repository.points.lost():
             return None
         own.note(error, name.id)
+        needed.update(bad)
     return own

@@ -54,7 +54,9 @@ class Verdict:
 # -- one point -----------------------------------------------------------------------------------
 
 
-def verify_point(repository: Repository, name: PointName, watch: Watch, now: datetime) -> Verdict:
+def verify_point(
+    repository: Repository, name: PointName, watch: Watch, now: datetime, *, record: bool = True
+) -> Verdict:
     """Read every byte of one point; the outcome is recorded beside it.
 
     Args:
@@ -62,6 +64,7 @@ def verify_point(repository: Repository, name: PointName, watch: Watch, now: dat
         name: The point.
         watch: Progress and cancelling.
         now: The clock [UTC].
+        record: Whether the outcome is written down.
 
     Raises:
         UnreachableError: The repository cannot be read.
@@ -76,7 +79,8 @@ def verify_point(repository: Repository, name: PointName, watch: Watch, now: dat
         check_containers(repository, point, watch)
     except DamageError as error:
         verdict.note(error, name.id)
-    record_outcome(repository, name, verdict, now)
+    if record:
+        record_outcome(repository, name, verdict, now)
     return verdict
 
 
