@@ -14,14 +14,13 @@ from textual.binding import BindingType
 
 from vmtui.jobs import JobClient
 from vmtui.model.errors import VmtuiError
-from vmtui.model.host import HostState
 from vmtui.model.settings import Settings
 from vmtui.overview import journal
 from vmtui.overview.journal import LogEntry
-from vmtui.tui import cache, clock, events, picture
+from vmtui.tui import cache, clock, picture
 from vmtui.tui.feeds import CatalogueFeed, Composer, HostFeed, JobsFeed
+from vmtui.tui.intake import first_picture, matters, take
 from vmtui.tui.mailbox import Errands, Mailbox
-from vmtui.tui.picture import HostView, Picture
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.views import VIEWS
 from vmtui.tui.styles.themes import THEMES, default_theme
@@ -49,12 +48,6 @@ class Look:
     """How long a dialog does not listen after it appeared and after the last key."""
 
 
-def _matters(known: Picture) -> tuple[Any, ...]:
-    """What the list of VMs is made of; that hosts answered once more changes nothing in it."""
-    hosts = tuple((name, id(view.vms), view.away, view.as_of is None) for name, view in known.hosts.items())
-    return hosts, id(known.catalogue.points), known.catalogue.error is None, known.catalogue.as_of is None
-
-
 class VmtuiApp(App[str], inherit_bindings=False):
     """The screens over one configuration.
 
@@ -75,7 +68,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         self.settings = settings
         self.look = look
         self.registry = REGISTRY
-        self.picture = self._first_picture()
+        self.picture = first_picture(settings)
         self.frozen_at: datetime | None = None
         self.visited = ["pulse", "pulse"]
         self.client = JobClient(settings)
@@ -86,16 +79,6 @@ class VmtuiApp(App[str], inherit_bindings=False):
         self.jobs_feed = JobsFeed(settings, self.client, self.mailbox)
         self.catalogue_feed = CatalogueFeed(settings, self.mailbox)
         self.host_feeds: dict[str, HostFeed] = {}
-
-    def _first_picture(self) -> Picture:
-        kept = cache.load_picture(self.settings.state) or Picture()
-        now = clock.now()
-        hosts = {}
-        for name in self.settings.hypervisors:
-            view = kept.hosts.get(name) or HostView(name, HostState.CONNECTING, now)
-            hosts[name] = replace(view, state=HostState.CONNECTING, since=now, error=None)
-        first = Picture(hosts=hosts, catalogue=kept.catalogue, cached=kept.cached)
-        return picture.with_log(first, journal.tail(self.settings.state))
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -156,38 +139,10 @@ class VmtuiApp(App[str], inherit_bindings=False):
             return
         before = self.picture
         for sender, letter in letters.items():
-            self._take(sender, letter)
-        if _matters(before) != _matters(self.picture):
+            take(self, sender, letter)
+        if matters(before) != matters(self.picture):
             self.composer.give(self.picture.hosts, self.picture.catalogue)
         self.repaint()
-
-    def _take(self, sender: str, letter: Any) -> None:
-        now = clock.now()
-        known = self.picture
-        entries: list[LogEntry] = []
-        if isinstance(letter, HostView):
-            entries = events.of_host(known.hosts.get(letter.name), letter, now)
-            self.picture = picture.with_host(known, letter)
-        elif sender == "catalogue":
-            entries = events.of_catalogue(known.catalogue, letter, now)
-            self.picture = picture.with_catalogue(known, letter)
-        elif sender == "jobs":
-            entries = events.of_jobs(known.jobs, letter, now)
-            self.picture = picture.with_jobs(known, letter)
-            if any(entry.job for entry in entries):
-                self.catalogue_feed.poke()
-        elif sender == "rows":
-            self.picture = picture.with_rows(known, letter)
-        elif isinstance(letter, VmtuiError):
-            entries = [LogEntry(now, "error", "vmtui", letter.cause, letter.id, letter.next_step)]
-        self.log_events(*entries)
-        for entry in entries:
-            if entry.job or entry.level == "error":
-                self.notify(
-                    PAINT.text(f"{entry.source}: {entry.text}"),
-                    severity={"info": "information"}.get(entry.level, entry.level),  # type: ignore[arg-type]
-                    markup=False,
-                )
 
     def log_events(self, *entries: LogEntry) -> None:
         """Keep entries for good."""
@@ -316,18 +271,3 @@ class VmtuiApp(App[str], inherit_bindings=False):
             self.theme = name
         else:
             choose_theme(self, Focus(""))
-
-    def write_screen(self, file: str) -> None:
-        """Save what is seen as text; a file that is there is not replaced."""
-        path = Path(file).expanduser()
-        page = self.page
-        if page is None:
-            return
-        text = "\n".join(page.lines_shown())
-        try:
-            with path.open("x", encoding="utf-8") as out:
-                out.write(text + "\n")
-        except OSError as error:
-            self.say(f"{path} was not written: {error.strerror}", level="warning")
-        else:
-            self.say(f"what was seen is in {path}")

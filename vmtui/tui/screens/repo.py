@@ -27,7 +27,9 @@ class RepoView(Page):
     VIEW: ClassVar[str] = "repo"
     HELP: ClassVar[str] = (
         "Where the points are: how much is stored, how much room is left, and how many points were read again since "
-        "they were made. v verifies everything: it reads every byte and compares it with its hash. f shows what the keep rules let go."
+        "they were made. v verifies everything: it reads every byte and compares it with its hash. f shows what the keep rules let go, and g frees the space of what no point needs any more. "
+        "c looks whether every object is there, s sends to the copies what is missing there, m mends after damage, u "
+        "gives the passphrase of an encrypted repository."
     )
 
     def body(self) -> Iterable[Widget]:

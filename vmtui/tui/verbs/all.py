@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtui.tui.verbs import backups, hosts, navigation, restores, retention, sheets, shows, trust
+from vmtui.tui.verbs import backups, hosts, navigation, restores, retention, sheets, shows, trust, upkeep
 from vmtui.tui.verbs.registry import Command, Danger, Registry
 
 _VM_VIEWS = ("vms", "vm")
@@ -18,6 +18,11 @@ ACTIONS = (
     Command("point.hold", ("h",), "Hold", "Hold the points: no rule prunes them. Held ones are released, after a question.", retention.hold_or_release, Danger.STOPS, "vmtui hold {point}", _POINT_VIEWS, retention.no_hold, footer=42),
     Command("prune.plan", ("f",), "Prune", "What the keep rules let go, and why the rest stays. Nothing is changed.", retention.show_plan, Danger.NONE, "vmtui prune {which} --dry-run", ("repo", "vm"), retention.no_plan, footer=95),
     Command("prune.run", ("f",), "Prune now", "Delete the points that go, for good.", retention.ask_prune, Danger.DESTROYS, "vmtui prune {which}", ("prune",), retention.no_prune, footer=10),
+    Command("repo.unlock", ("u",), "Unlock", "Give the passphrase of an encrypted repository.", upkeep.unlock, Danger.NONE, views=("repo",), why_not=upkeep.no_unlock, footer=9),
+    Command("repo.check", ("c",), "Check", "Look whether every object is there, with its size and directory.", upkeep.check, Danger.SAFE, "vmtui repo check", ("repo",), upkeep.no_work, footer=96),
+    Command("repo.gc", ("g",), "Free space", "Delete what no restore point needs. Safe beside running backups.", upkeep.collect, Danger.SAFE, "vmtui gc", ("repo",), upkeep.no_work, footer=97),
+    Command("repo.sync", ("s",), "Send", "Send to the copies what is missing there.", upkeep.sync, Danger.SAFE, "vmtui repo sync NAME", ("repo",), upkeep.no_sync, footer=98),
+    Command("repo.repair", ("m",), "Mend", "Make the index anew, and save what is whole from damaged packs.", upkeep.repair, Danger.STOPS, "vmtui repo repair", ("repo",), upkeep.no_work, footer=99),
     Command("job.cancel", ("c",), "Cancel", "Ask the job to stop; it cleans up first.", backups.cancel_job, Danger.STOPS, "vmtui job cancel {job}", _JOB_VIEWS, backups.no_cancel, footer=10),
     Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", backups.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, backups.no_again, footer=11),
     Command("host.trust", ("t",), "Trust", "Show a host's SSH key, and accept it if it is the host's own.", trust.trust, Danger.STOPS, "vmtui host trust {host}", ("hosts",), trust.no_trust, footer=10),

@@ -28,9 +28,9 @@ _ALL_WORD = "prune"
 
 
 def _repository(app: VmtuiApp) -> Repository:
-    from vmtui.repository import Repository
+    from vmtui.opening import open_repository
 
-    return Repository(app.settings.repository, app.settings.state / "cache")
+    return open_repository(app.settings)
 
 
 # -- hold ----------------------------------------------------------------------------------------

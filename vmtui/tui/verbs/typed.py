@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtui.model.errors import UsageError, VmtuiError
@@ -178,7 +179,17 @@ def _explain(app: VmtuiApp, words: Words) -> None:
 
 
 def _write(app: VmtuiApp, words: Words) -> None:
-    app.write_screen(_need(words, "w FILE"))
+    """Save what is seen as text; a file that is there is not replaced."""
+    path = Path(_need(words, "w FILE")).expanduser()
+    if app.page is None:
+        return
+    try:
+        with path.open("x", encoding="utf-8") as out:
+            out.write("\n".join(app.page.lines_shown()) + "\n")
+    except OSError as error:
+        app.say(f"{path} was not written: {error.strerror}", level="warning")
+    else:
+        app.say(f"what was seen is in {path}")
 
 
 def _theme(app: VmtuiApp, words: Words) -> None:
