@@ -26,10 +26,12 @@ def phrase() -> str:
     return PASSPHRASE
 
 
-def create(folder: Path, block_size: int = BLOCK, *, sealed: bool = False) -> Repository:
-    """A new repository with its local index beside it."""
+def create(folder: Path, block_size: int = BLOCK, *, sealed: bool = False, cache: Path | None = None) -> Repository:
+    """A new repository, with its local index beside it unless it is told elsewhere."""
     url = f"file://{folder / 'repository'}"
-    return Repository.create(url, folder / "cache", block_size=block_size, passphrase=phrase if sealed else None)
+    return Repository.create(
+        url, cache or folder / "cache", block_size=block_size, passphrase=phrase if sealed else None
+    )
 
 
 def reopen(folder: Path, cache: str = "other cache") -> Repository:

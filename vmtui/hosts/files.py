@@ -97,8 +97,7 @@ class Files:
         """
         with self._calling("write", path) as client, client.open(path, "wxb") as file:
             file.chmod(mode)
-            file.set_pipelined(True)
-            file.write(data)
+            file.write(data)  # not pipelined: paramiko would drop the answer that says that the disk is full
 
     def rename(self, old: str, new: str) -> None:
         """Rename; refuses when `new` is there."""

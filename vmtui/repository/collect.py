@@ -76,16 +76,17 @@ def collect(repository: Repository, run: JobId, watch: Watch, clock: Clock, *, d
         work.count()
         return work.result
     session = repository.session(run)
-    session.begin(clock())
-    try:
-        repository.declare(run, None)
-        repository.sync()
-        work = _Collection(repository, run, watch, clock)
-        work.run()
-        return work.result
-    finally:
-        session.close()
-        repository.store.flush()
+    with repository.store.making_room():
+        session.begin(clock())
+        try:
+            repository.declare(run, None)
+            repository.sync()
+            work = _Collection(repository, run, watch, clock)
+            work.run()
+            return work.result
+        finally:
+            session.close()
+            repository.store.flush()
 
 
 class _Collection:

@@ -6,7 +6,8 @@ put, errors in our words, and no secret of an address in any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from borgstore.utils.nesting import nest
@@ -116,6 +117,15 @@ class ObjectStore:
     def exact_listings(self) -> bool:
         """Whether a listing shows all that was put and nothing that was deleted before it."""
         return self._place.exact_listings
+
+    @contextmanager
+    def making_room(self) -> Iterator[None]:
+        """What is done inside frees space, and may use what was set aside for that on a full disk."""
+        self._tried("make room", self._place.use_reserve)
+        try:
+            yield
+        finally:
+            self._tried("make room", self._place.make_reserve)
 
     # -- objects ---------------------------------------------------------------------------------
 

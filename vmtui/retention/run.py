@@ -50,19 +50,18 @@ def prune(
         UnreachableError: The repository cannot be read or written; every point is whole or gone.
     """
     watch.phase("prune")
-    checks = _finish(repository)
-    points = _approved(repository, settings, request, zone)
-    deleted = sum(check.ok is True for check in checks)
-    for point in points:
-        watch.check()
-        name = PointName(point.vm, point.id)
-        left = used().get(name, "") or _delete(repository, name, now)
-        detail = f"{point.path}, {point.time:%Y-%m-%d %H:%M:%S} UTC: {left or 'deleted'}"
-        checks.append(Check(f"point {point.id}", None if left else True, detail))
-        deleted += not left
-        if left:
-            watch.note(f"point {point.id} of {point.path} was left: {left}")
-    return Pruned(deleted, tuple(checks))
+    with repository.store.making_room():
+        checks = _finish(repository)
+        points = _approved(repository, settings, request, zone)
+        for point in points:
+            watch.check()
+            name = PointName(point.vm, point.id)
+            left = used().get(name, "") or _delete(repository, name, now)
+            detail = f"{point.path}, {point.time:%Y-%m-%d %H:%M:%S} UTC: {left or 'deleted'}"
+            checks.append(Check(f"point {point.id}", None if left else True, detail))
+            if left:
+                watch.note(f"point {point.id} of {point.path} was left: {left}")
+    return Pruned(sum(check.ok is True for check in checks), tuple(checks))
 
 
 def _finish(repository: Repository) -> list[Check]:

@@ -77,6 +77,12 @@ class Place(ABC):
         """Space left [bytes]; None where that cannot be known."""
         return None
 
+    def make_reserve(self) -> None:  # noqa: B027  # services do not fill up as a disk does
+        """Set a little space aside, if there is enough of it."""
+
+    def use_reserve(self) -> None:  # noqa: B027  # as above
+        """Give back what was set aside, if space is short."""
+
     @abstractmethod
     def store(self, path: str, data: bytes | memoryview) -> None:
         """Put an object, whole or not at all."""

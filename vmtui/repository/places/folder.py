@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from borgstore.backends.errors import BackendDoesNotExist
@@ -16,6 +17,13 @@ from borgstore.backends.posixfs import PosixFS
 
 from vmtui.model.errors import UnreachableError
 from vmtui.repository.places.base import Changed, ObjectInfo, Place, objects_below
+
+_RESERVE_NAME = "reserve"
+_RESERVE = 64 << 20
+"""What is set aside at most [bytes], so that points can be deleted and garbage collected on a full disk."""
+_RESERVE_PART = 100
+"""And at most this part of the disk."""
+_RESERVE_ROOM = 2
 
 
 class Folder(Place):
@@ -40,6 +48,7 @@ class Folder(Place):
         PosixFS(self._folder).create()
         for name in namespaces:
             (self._folder / name).mkdir()
+        self.make_reserve()
         _sync(str(self._folder))
         _sync(str(self._folder.parent))
 
@@ -51,6 +60,25 @@ class Folder(Place):
     def free_bytes(self) -> int:
         status = os.statvfs(self._folder)
         return status.f_bavail * status.f_frsize
+
+    def make_reserve(self) -> None:
+        status = os.statvfs(self._folder)
+        size = min(_RESERVE, status.f_blocks * status.f_frsize // _RESERVE_PART)
+        path = self._folder / _RESERVE_NAME
+        if path.exists() or self.free_bytes() < _RESERVE_ROOM * size:
+            return
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, size))
+        except OSError:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def use_reserve(self) -> None:
+        path = self._folder / _RESERVE_NAME
+        if path.exists() and self.free_bytes() < path.stat().st_size:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def store(self, path: str, data: bytes | memoryview) -> None:
         self._there().store(path, data)
