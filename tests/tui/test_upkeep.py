@@ -57,14 +57,37 @@ def app_with(folder: Path, asked: list[Any], error: dict[str, Any] | None = None
 
 @pytest.mark.parametrize(
     ("keys", "kind"),
-    [(("g",), JobKind.GC), (("c",), JobKind.VERIFY), (("s",), JobKind.SYNC), (("m", "y"), JobKind.REPAIR)],
-    ids=["free", "check", "send", "mend"],
+    [(("c",), JobKind.VERIFY), (("s",), JobKind.SYNC), (("m", "y"), JobKind.REPAIR)],
+    ids=["check", "send", "mend"],
 )
 def test_a_key_makes_the_job(tmp_path: Path, keys: tuple[str, ...], kind: JobKind) -> None:
     asked: list[Any] = []
     app = app_with(tmp_path, asked, copies={"second": Copy("second", "file:///second")})
     press(app, *keys, until=lambda: asked)
     assert [wish[0] for wish in asked] == [kind]
+
+
+def test_freeing_counts_first_and_wants_its_word(tmp_path: Path) -> None:
+    repository = create(tmp_path / "made")
+    gone = commit_disk(repository, noise(1, 20))
+    commit_disk(repository, noise(2, 20), 1)
+    repository.points.delete(gone, NOW)
+    asked: list[Any] = []
+
+    async def play(word: str) -> str:
+        app = app_with(tmp_path / word, asked, repository=repository.store.url)
+        async with running(app) as pilot:
+            await pilot.press("6", "g")
+            await _until(pilot, lambda: "1 packs with" in "\n".join(shown(app)))
+            text = "\n".join(shown(app))
+            await pilot.press(*word, "enter")
+            await pilot.pause(0.2)
+            return text
+
+    assert "needed by no restore point" in asyncio.run(play("no"))
+    assert asked == []
+    asyncio.run(play("gc"))
+    assert [wish[0] for wish in asked] == [JobKind.GC]
 
 
 def test_mending_asks_first(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
         agent_channel=facts.agent_channel,
         warnings=tuple(warnings + _general_warnings(facts)),
         obsolete_checkpoints=tuple(name for name in facts.checkpoints if name.startswith(prefix)),
-        pools=_pool_folders(session, disks),
+        pools=_pool_folders(context, session, disks),
         saw=saw,
     )
     if mode is not Mode.COLD:
@@ -256,9 +256,13 @@ def _scratch_folder(session: HostSession, run_folder: str, plan: BackupPlan) -> 
     return best
 
 
-def _pool_folders(session: HostSession, disks: list[DiskPlan]) -> dict[str, str]:
-    """The pools that the disks live in, with their folders; a restore maps them by name."""
-    known = storage.pools(session)
+def _pool_folders(context: BackupContext, session: HostSession, disks: list[DiskPlan]) -> dict[str, str]:
+    """The pools that the disks live in, with their folders; a restore maps them by name, and can do without."""
+    try:
+        known = storage.pools(session)
+    except FailedError as error:
+        context.watch.note(f"the storage pools could not be read: {error.cause}")
+        return {}
     folders = {}
     for disk in disks:
         pool = storage.pool_of(disk.path, known) if disk.path else None

@@ -37,6 +37,10 @@ class Forward:
         """Why the last connection could not be made."""
         threading.Thread(target=self._accept, name="forward", daemon=True).start()
 
+    def hide(self) -> None:
+        """Remove the socket, as whoever it was for has connected: nothing is left behind, however we end."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def close(self) -> None:
         """Close all connections and remove the socket; safe to repeat."""
         with self._lock:
@@ -45,7 +49,7 @@ class Forward:
         self._listener.close()
         for end in ends:
             _close(end)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.hide()
 
     def _accept(self) -> None:
         while True:

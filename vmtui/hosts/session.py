@@ -132,8 +132,9 @@ class HostSession:
         if self._connection is not None and self._connection.isAlive():
             return self._connection
         self._connection = None
-        if self._forward is None:
-            self._forward = Forward(self._libvirt_stream)
+        if self._forward is not None:
+            self._forward.close()
+        self._forward = Forward(self._libvirt_stream)
         target = urlsplit(self.host.uri)
         uri = f"{target.scheme}+unix://{target.path}?socket={self._forward.path}"
         try:
@@ -143,6 +144,7 @@ class HostSession:
             raise UnreachableError(
                 "HOST-LIBVIRT-DOWN", f"libvirt on {self.host.name} does not answer: {reason}", host=self.host.name
             ) from error
+        self._forward.hide()
         return self._connection
 
     def _libvirt_stream(self) -> Stream:

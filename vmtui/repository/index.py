@@ -9,10 +9,12 @@ from __future__ import annotations
 import shutil
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -74,6 +76,7 @@ class Index:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._environment = _open(folder)
         self._blobs = self._environment.open_db(b"blobs")
         self._packs = self._environment.open_db(b"packs")
@@ -124,19 +127,19 @@ class Index:
             packs = _read_if_there(store, name, keys) or []
             found = [(records[pack.name].number, pack) for pack in packs if pack.name in records]
             good = [(number, pack) for number, pack in found if reliable(records[pack.name])]
-            with self._environment.begin(write=True) as transaction:
+            with self._begin(write=True) as transaction:
                 for number, pack in good:
                     for entry in pack.entries:
                         self._replace_unless(transaction, entry.id, _value(number, entry), reliable)
 
     def segment_names(self) -> set[str]:
         """Segments that the index mirrors."""
-        with self._environment.begin(db=self._segments) as transaction:
+        with self._begin(db=self._segments) as transaction:
             return {bytes(key).hex() for key in transaction.cursor().iternext(values=False)}
 
     def add(self, segment: str, packs: Sequence[PackInfo], reliable: Reliable) -> None:
         """Take in a segment. A blob that is known already keeps its place if that is reliable."""
-        with self._environment.begin(write=True) as transaction:
+        with self._begin(write=True) as transaction:
             if transaction.get(bytes.fromhex(segment), db=self._segments) is not None:
                 return
             numbers = []
@@ -157,13 +160,15 @@ class Index:
 
     def find(self, ids: Iterable[bytes]) -> list[Location | None]:
         """Where blobs are; None for each that no living pack holds."""
-        with self._environment.begin() as transaction:
+        with self._begin() as transaction:
             values = [(item, transaction.get(item, db=self._blobs)) for item in ids]
-            return [None if value is None else self._location(transaction, item, value) for item, value in values]
+            return [
+                None if value is None else self._location(transaction, item, bytes(value)) for item, value in values
+            ]
 
     def known(self, ids: Sequence[bytes]) -> list[PackRecord | None]:
         """The living pack that holds each blob, or None; cheaper than `find`."""
-        with self._environment.begin() as transaction:
+        with self._begin() as transaction:
             values = [transaction.get(item, db=self._blobs) for item in ids]
             return [None if value is None else self._pack(transaction, _VALUE.unpack(value)[0]) for value in values]
 
@@ -173,29 +178,42 @@ class Index:
 
     def all_packs(self) -> list[PackRecord]:
         """Every living pack."""
-        with self._environment.begin(db=self._packs) as transaction:
+        with self._begin(db=self._packs) as transaction:
             return [_record(_NUMBER.unpack(key)[0], bytes(value)) for key, value in transaction.cursor()]
 
     def count(self) -> int:
         """Number of blobs that were ever taken in."""
-        with self._environment.begin() as transaction:
+        with self._begin() as transaction:
             return int(transaction.stat(self._blobs)["entries"])
 
     # -- what was verified -----------------------------------------------------------------------
 
     def checked(self, pack: str) -> datetime | None:
         """When every byte of a pack was last read here and found right."""
-        with self._environment.begin(db=self._checked) as transaction:
+        with self._begin(db=self._checked) as transaction:
             value = transaction.get(bytes.fromhex(pack))
         return None if value is None else datetime.fromtimestamp(_SECONDS.unpack(value)[0], UTC)
 
     def set_checked(self, pack: str, at: datetime | None) -> None:
         """Remember when a pack was found right; None when it was not."""
-        with self._environment.begin(db=self._checked, write=True) as transaction:
+        with self._begin(db=self._checked, write=True) as transaction:
             if at is None:
                 transaction.delete(bytes.fromhex(pack))
             else:
                 transaction.put(bytes.fromhex(pack), _SECONDS.pack(at.timestamp()))
+
+    @contextmanager
+    def _begin(self, *, db: Any = None, write: bool = False) -> Iterator[lmdb.Transaction]:
+        """A transaction; trouble with the file is told as what it is."""
+        try:
+            with self._environment.begin(db=db, write=write) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise UnreachableError(
+                "REPO-UNREACHABLE",
+                f"The local index {self._folder} failed: {error}.",
+                next_step="See that its disk has room. The folder holds nothing unique: it may be deleted.",
+            ) from error
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -204,7 +222,7 @@ class Index:
 
         In one transaction, so that nobody who reads meanwhile misses a blob.
         """
-        with self._environment.begin(write=True) as transaction:
+        with self._begin(write=True) as transaction:
             for segment in dead:
                 numbers = transaction.pop(bytes.fromhex(segment), db=self._segments) or b""
                 for start in range(0, len(numbers), _NUMBER.size):

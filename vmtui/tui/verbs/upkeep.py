@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from textual.screen import ModalScreen
 
+from vmtui.model.ids import JobId, new_id
 from vmtui.model.job import JobKind
+from vmtui.overview.words import size
+from vmtui.tui import clock
 from vmtui.tui.dialogs.ask import Ask
-from vmtui.tui.dialogs.base import Confirm
+from vmtui.tui.dialogs.base import Confirm, Typed
 from vmtui.tui.verbs.backups import Wish, enqueue, read_only
 from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece
 
 if TYPE_CHECKING:
+    from vmtui.repository.collect import Collected
     from vmtui.tui.app import VmtuiApp
 
+_GC_WORD = "gc"
 LOCKED = ("REPO-LOCKED", "REPO-PASSPHRASE-WRONG")
 """Errors that a passphrase mends."""
 
@@ -65,8 +70,34 @@ def no_work(app: VmtuiApp, _focus: Focus) -> str:
 
 
 def collect(app: VmtuiApp, _focus: Focus) -> None:
-    """Free what no point needs."""
-    enqueue(app, [Wish(JobKind.GC, "", "", {})])
+    """Count what no point needs, ask, and free it."""
+    app.notify("counting what no point needs", markup=False)
+    app.in_background(lambda: _count(app), lambda found: _ask_collect(app, found))
+
+
+def _count(app: VmtuiApp) -> Collected:
+    from vmtui.model.progress import SilentWatch
+    from vmtui.opening import open_repository
+    from vmtui.repository.collect import collect as run
+
+    return run(open_repository(app.settings), JobId(new_id(clock.now())), SilentWatch(), clock.now, dry_run=True)
+
+
+def _ask_collect(app: VmtuiApp, found: Collected) -> None:
+    if not found.named and not found.rewritten and not found.waiting_for:
+        app.say("there is nothing to free: every pack is needed")
+        return
+    lines: list[list[Piece]] = [
+        [(f"{found.named} packs with {size(found.named_bytes)} are needed by no restore point.", "")],
+        [(f"{found.rewritten} more are mostly garbage: {size(found.rewritten_bytes)} of them go as well.", "")],
+        [("No point is touched. What a running backup may rely on stays until the next time.", "")],
+    ]
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            enqueue(app, [Wish(JobKind.GC, "", "", {})])
+
+    app.push_screen(Typed("Free the space of what no point needs", lines, word=_GC_WORD, opened_by=("g",)), answered)
 
 
 def check(app: VmtuiApp, _focus: Focus) -> None:
