@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,7 +117,19 @@ def commit_disk(repository: Repository, data: bytes, number: int = 0) -> PointNa
     return PointName(point.vm_uuid, point.id)
 
 
-def backup(repository: Repository, data: bytes, number: int, *, parent: PointName | None = None) -> PointName:
+def at_start() -> datetime:
+    """The clock that stands still."""
+    return START
+
+
+def backup(
+    repository: Repository,
+    data: bytes,
+    number: int,
+    *,
+    parent: PointName | None = None,
+    now: Callable[[], datetime] = at_start,
+) -> PointName:
     """Back a disk up as a job does: with a session, and with what it saw.
 
     Args:
@@ -125,10 +137,11 @@ def backup(repository: Repository, data: bytes, number: int, *, parent: PointNam
         data: The disk.
         number: Of the point, in time.
         parent: An earlier point of as many blocks: what did not change since is carried over, not looked at.
+        now: The clock of its session.
     """
     run = JobId(new_id(START + timedelta(hours=number)))
     session = repository.session(run)
-    session.begin(START)
+    session.begin(now())
     repository.sync()
     earlier = repository.points.load(parent) if parent is not None else None
     saw = repository.declare(run, earlier)
@@ -143,7 +156,7 @@ def backup(repository: Repository, data: bytes, number: int, *, parent: PointNam
     finally:
         writer.close()
     point = replace(make_point(repository, {"vda": (root, len(data))}, number), saw=saw)
-    session.require(START)
+    session.require(now())
     repository.points.commit(point)
     session.close()
     return PointName(point.vm_uuid, point.id)

@@ -143,6 +143,7 @@ class _Collection:
                 point=min(lost).id,
             )
         self._watch.phase("mark", total=len(names))
+        self._repository.sync()  # after the points: whatever they need is in segments that are there by now
         self._prefer_reliable()
         for name in names:
             if name not in self._reach.points:

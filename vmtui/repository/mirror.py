@@ -67,12 +67,11 @@ def open_copy(source: Repository, store: ObjectStore, open_at: Callable[[], Repo
 
 
 def _begin(source: Repository, store: ObjectStore) -> None:
-    """Make the place; its configuration object comes last, as without it there is no repository."""
+    """Make the place, and say what repository it holds; all else follows when it is brought up to date."""
     store.create()
-    for namespace in (KEYS, CONFIG):
-        for item in source.store.list(namespace):
-            store.put(namespace, item.name, source.store.get(namespace, item.name))
-        store.flush()
+    for item in source.store.list(CONFIG):
+        store.put(CONFIG, item.name, source.store.get(CONFIG, item.name))
+    store.flush()
 
 
 def mirror(

@@ -226,6 +226,7 @@ def _verify_points(
     if bad:
         repository.prefer_reliable()
     names = repository.points.names()
+    repository.sync()  # after the points: some may have been made while packs were read
     watch.phase("maps", total=len(names))
     verdicts = None if bad else _all_good(repository, names, watch)
     for name in names:

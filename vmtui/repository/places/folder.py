@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from borgstore.backends.errors import BackendDoesNotExist
 from borgstore.backends.posixfs import PosixFS
+from borgstore.constants import TMP_SUFFIX
 
 from vmtui.model.errors import UnreachableError
 from vmtui.repository.places.base import Changed, ObjectInfo, Place, objects_below
@@ -45,12 +46,23 @@ class Folder(Place):
         """Device and inode of the folder as first seen; an unmounted file system leaves another one behind."""
 
     def create(self, namespaces: Iterable[str]) -> None:
-        PosixFS(self._folder).create()
-        for name in namespaces:
-            (self._folder / name).mkdir()
+        names = list(namespaces)
+        if not self._is_begun(names):
+            PosixFS(self._folder).create()
+        for name in names:
+            (self._folder / name).mkdir(exist_ok=True)
         self.make_reserve()
         _sync(str(self._folder))
         _sync(str(self._folder.parent))
+
+    def _is_begun(self, namespaces: Sequence[str]) -> bool:
+        """Whether all that is there is what an earlier `create` left that did not come to its end."""
+        if not self._folder.is_dir():
+            return False
+        there = {path.name for path in self._folder.iterdir()}
+        files = (path for name in there & set(namespaces) for path in (self._folder / name).rglob("*"))
+        objects = [path for path in files if path.is_file() and not path.name.endswith(TMP_SUFFIX)]
+        return bool(there) and there <= {*namespaces, _RESERVE_NAME} and not objects
 
     def check(self) -> None:
         if not self._folder.is_dir():
