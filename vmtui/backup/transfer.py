@@ -132,13 +132,16 @@ class DiskTransfer:
     def _check_sample(self, client: NbdClient, source: Source, runs: Runs) -> None:
         """Read a few clean blocks and compare them with the parent."""
         assert source.parent is not None
-        for block in sample_blocks(runs, source.parent, _SAMPLE):
-            start = block * self._block_size
-            length = min(self._block_size, client.size - start)
-            for _, data in client.read([(start, length)]):
-                data.extend(bytes(self._block_size - length))
-                if self._writer.id_of(memoryview(data)) != source.parent.block(block):
-                    raise SampleDiffersError(f"{self._name}, block {block}")
+        starts = [block * self._block_size for block in sample_blocks(runs, source.parent, _SAMPLE)]
+        wanted = [(start, min(self._block_size, client.size - start)) for start in starts]
+        differs = None
+        for start, data in client.read(wanted):
+            data.extend(bytes(self._block_size - len(data)))
+            block = start // self._block_size
+            if self._writer.id_of(memoryview(data)) != source.parent.block(block):
+                differs = block  # the answers that are on their way are taken first: the disk is then read in full
+        if differs is not None:
+            raise SampleDiffersError(f"{self._name}, block {differs}")
 
     # -- the data --------------------------------------------------------------------------------
 
