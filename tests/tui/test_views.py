@@ -312,3 +312,20 @@ def test_foreign_text_is_only_text(tmp_path: Path, name: str, wide: bool, ascii_
                     ]
 
     asyncio.run(look())
+
+
+def test_l_shows_the_log_of_what_is_chosen(tmp_path: Path) -> None:
+    app = StillApp(tmp_path, example())
+
+    async def press() -> str:
+        async with running(app) as pilot:
+            await pilot.press("2")
+            await pilot.pause(0.1)
+            name = app.page.focus_now().vms[0].name  # type: ignore[union-attr]
+            await pilot.press("l")
+            await pilot.pause(0.3)
+            assert app.current_mode == "log"
+            assert app.page.filter_text == f'"{name}"'  # type: ignore[union-attr]
+            return name
+
+    assert asyncio.run(press())

@@ -74,7 +74,7 @@ def left_words(record: JobRecord, now: datetime) -> str:
     return f"{age(low)}–{age(high)}"  # a range is meant
 
 
-_SETTLED_S = 10.0
+_SETTLED_S = 30.0
 
 
 def _phase_began(record: JobRecord) -> datetime | None:

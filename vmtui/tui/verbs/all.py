@@ -33,6 +33,7 @@ ACTIONS = (
 SHOWS = (
     Command("show.details", ("d",), "Details", "All fields of what is chosen.", shows.show_details, twin="vmtui show {point}", views=("vms", "vm", "points", "jobs", "hosts"), footer=40),
     Command("show.xml", ("x",), "XML", "The VM's definition as it was backed up; passwords are hidden.", shows.show_definition, twin="vmtui show {point} --xml", views=_POINT_VIEWS, why_not=shows.no_point, footer=41),
+    Command("show.log", ("l",), "Log", "What happened to it: the log, filtered to what is chosen.", shows.show_log, twin="vmtui log", views=("vms", "vm", "points", "jobs", "job", "hosts"), why_not=shows.no_log, footer=45),
     Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", footer=50),
     Command("show.calls", ("at",), "Calls", "Every call to a host with its duration.", shows.show_calls, twin="vmtui calls"),
     Command("copy.menu", ("y",), "Copy", "Copy name, error, the equivalent command line, JSON.", sheets.copy_menu, footer=60),

@@ -12,6 +12,7 @@ from vmtui.overview.vms import GONE, UNREACHABLE, VmRow
 from vmtui.overview.words import age, local, ratio_text, size, unknown
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.calls import CallsPage
+from vmtui.tui.screens.log import LogView
 from vmtui.tui.screens.text import TextPage
 from vmtui.tui.verbs.registry import Command, Focus, key_name
 from vmtui.tui.widgets.frame import Piece
@@ -207,6 +208,28 @@ def explain_id(app: VmtuiApp, id_: str) -> None:
     if words is None:
         raise unknown("state or error id", id_, [*STATES, *CATALOG])
     _push(app, f"explain {id_}", explanation_lines(words, []), Focus("text"))
+
+
+def no_log(_app: VmtuiApp, focus: Focus) -> str:
+    """Why there is no log to look for."""
+    return "" if focus.count else "nothing is chosen"
+
+
+def show_log(app: VmtuiApp, focus: Focus) -> None:
+    """The log, with only what tells of what is chosen."""
+    if focus.jobs:
+        word = focus.jobs[0].id[-8:]
+    elif focus.hosts:
+        word = focus.hosts[0].name
+    else:
+        word = focus.vms[0].name if focus.vms else focus.points[0].vm
+    app.go_to("log")
+
+    def narrow() -> None:
+        if isinstance(app.page, LogView):
+            app.page.set_filter('"' + word.replace('"', "") + '"')
+
+    app.call_after_refresh(narrow)
 
 
 def show_calls(app: VmtuiApp, _focus: Focus) -> None:
