@@ -7,6 +7,9 @@ needs. Packs that are mostly garbage are written anew first, so that the old one
 What makes it safe, in this order: a writer puts its session before it looks for names; a collection puts
 its names before it looks for sessions; and it reads the points after the sessions. So a point that is
 committed later comes from a writer that knew the names, or that the collection waits for.
+
+Collections wait for each other as well: of a blob that is in two packs each may keep another one. So a
+collection's session never says that it has seen a name.
 """
 
 from __future__ import annotations
@@ -71,7 +74,6 @@ def collect(repository: Repository, run: JobId, watch: Watch, clock: Clock, *, d
         UnreachableError: The repository cannot be read or written.
     """
     if dry_run:
-        repository.sync()
         work = _Collection(repository, run, watch, clock)
         work.count()
         return work.result
@@ -79,8 +81,6 @@ def collect(repository: Repository, run: JobId, watch: Watch, clock: Clock, *, d
     with repository.store.making_room():
         session.begin(clock())
         try:
-            repository.declare(run, None)
-            repository.sync()
             work = _Collection(repository, run, watch, clock)
             work.run()
             return work.result
@@ -118,23 +118,35 @@ class _Collection:
 
     def run(self) -> None:
         """Sweep what was named earlier, name what is garbage now, and sweep that too if nobody may rely on it."""
-        ready = self._ready(list(named_garbage(self._records)))
-        self._look()
-        self._sweep(ready)
+        self._sweep(self._survey(list(named_garbage(self._records))))
         named = self._name()
-        if named is None:
-            return
-        ready = self._ready([named])
-        self._look()  # whatever was committed until the sessions were listed
-        self._sweep(ready)
+        if named is not None:
+            self._sweep(self._survey([named]))
+
+    def _survey(self, pending: list[Named]) -> list[Named]:
+        """Those of the names that no writer may rely on, once all points are marked that were committed before.
+
+        None when a point went meanwhile: a writer that began after the sessions were listed may carry over what
+        only that point still needed.
+        """
+        before = self._repository.points.stored_names()
+        ready = self._ready(pending)
+        return ready if before <= self._look() else []
+
+    def _keep(self) -> None:
+        self._session.keep(self._clock())
 
     # -- what is needed --------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Mark what the points need that were not looked at yet."""
+    def _look(self) -> set[PointName]:
+        """Mark what the points need that were not looked at yet.
+
+        Returns:
+            The points that are there.
+        """
         points = self._repository.points
         lost = set(points.lost()) & set(points.lost())  # a prune in between looks like a loss, once
-        names = points.names() + [name for name in points.marked() if points.stored(name)]
+        names = points.stored_names()
         if lost:
             raise DamageError(
                 "POINT-MISSING",
@@ -143,9 +155,9 @@ class _Collection:
                 point=min(lost).id,
             )
         self._watch.phase("mark", total=len(names))
-        self._repository.sync()  # after the points: whatever they need is in segments that are there by now
+        self._repository.sync()  # after the points were listed, so that what they need is known
         self._prefer_reliable()
-        for name in names:
+        for name in sorted(names):
             if name not in self._reach.points:
                 self._add(self._reach, name)
             self._watch.advance(1)
@@ -158,6 +170,7 @@ class _Collection:
                     next_step="Run: vmtui verify --all, then: vmtui repo repair",
                     object=f"{PACKS}/{pack}",
                 )
+        return names
 
     def _prefer_reliable(self) -> None:
         """Let blobs be found in packs that stay, where there is a choice."""
@@ -201,7 +214,7 @@ class _Collection:
         try:
             for pack in packs:
                 self._watch.check()
-                self._session.keep(self._clock())
+                self._keep()
                 writer.adopt(self._needed(read_directory(self._store, pack, self._repository.keys)))
                 self._watch.advance(1)
             writer.settle()
@@ -266,9 +279,10 @@ class _Collection:
         doomed = {pack for pack in named if pack in sizes and pack not in self._reach.packs}
         self.result.kept += len({pack for pack in named if pack in self._reach.packs})
         self._watch.phase("sweep", total=len(doomed))
-        drop_packs(self._repository, named - set(self._reach.packs), self._watch)
+        drop_packs(self._repository, named - set(self._reach.packs), self._watch, self._keep)
         for pack in sorted(doomed):
             self._watch.check()
+            self._keep()
             self._store.delete(PACKS, pack)
             self._store.delete(QUARANTINE, pack)
             self.result.deleted += 1

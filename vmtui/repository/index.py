@@ -28,6 +28,8 @@ from vmtui.repository.store import INDEX, ObjectStore, missing
 _MAP_SIZE = 1 << 36
 """Address space for the file [bytes]; it grows only as needed."""
 _VERSION = b"2"
+_LISTINGS = 10
+"""How often the segments are listed when they are replaced all the time."""
 
 _VALUE = struct.Struct("<IIIIIBB")
 """Pack number, entry number, offset, stored length, unpacked length, kind, codec."""
@@ -100,31 +102,33 @@ class Index:
         Raises:
             UnreachableError: The repository cannot be read.
         """
-        present = {item.name for item in store.list(INDEX)}
-        known = self.segment_names()
-        damage = []
-        for name in sorted(present - known):
-            try:
-                packs = _read_if_there(store, name, keys)
-            except DamageError as error:
-                damage.append(error)
-                continue
-            if packs is not None:
-                self.add(name, packs, reliable)
-        if known - present:
-            self._replace(known - present, lambda name: _read_if_there(store, name, keys) or [])
-        return damage
+        for _ in range(_LISTINGS):
+            damage: dict[str, DamageError] = {}
+            present = {item.name for item in store.list(INDEX)}
+            known = self.segment_names()
+            replaced = False
+            for name in sorted(present - known):
+                packs = _read_if_there(store, name, keys, damage)
+                if packs is not None:
+                    self.add(name, packs, reliable)
+                replaced |= packs is None and name not in damage
+            if known - present:
+                self._replace(known - present, lambda name: _read_if_there(store, name, keys, damage) or [])  # noqa: B023  # called at once
+            if not replaced:
+                break  # else what was in it is in a segment that the listing does not show
+        return list(damage.values())
 
     def prefer(self, store: ObjectStore, keys: Keys, reliable: Reliable) -> None:
         """Let blobs whose packs are not reliable be found in other packs that hold them as well. Reads all segments.
 
+        Those that are damaged by now are passed over: a blob keeps its place when no better one is known.
+
         Raises:
-            DamageError: A segment is damaged.
             UnreachableError: The repository cannot be read.
         """
         records = {record.name: record for record in self.all_packs()}
         for name in sorted(self.segment_names()):
-            packs = _read_if_there(store, name, keys) or []
+            packs = _read_if_there(store, name, keys, {}) or []
             found = [(records[pack.name].number, pack) for pack in packs if pack.name in records]
             good = [(number, pack) for number, pack in found if reliable(records[pack.name])]
             with self._begin(write=True) as transaction:
@@ -269,14 +273,14 @@ def _record(number: int, value: bytes) -> PackRecord:
     return PackRecord(number, pack.hex(), salt, size, entries, segment.hex())
 
 
-def _read_if_there(store: ObjectStore, name: str, keys: Keys) -> list[PackInfo] | None:
-    """A segment; None when it was replaced by another since it was listed."""
+def _read_if_there(store: ObjectStore, name: str, keys: Keys, damage: dict[str, DamageError]) -> list[PackInfo] | None:
+    """A segment; None when it was replaced by another since it was listed, or when it is damaged, which is noted."""
     try:
         return segments.read(store, name, keys)
-    except DamageError:
-        if store.size(INDEX, name) is None:
-            return None
-        raise
+    except DamageError as error:
+        if store.size(INDEX, name) is not None:
+            damage[name] = error
+        return None
 
 
 def check_segments(store: ObjectStore, names: Iterable[str]) -> None:

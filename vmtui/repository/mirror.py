@@ -153,11 +153,7 @@ class _Mirror:
         needed = {pack.name for packs in wanted.values() for pack in packs}
         for named in named_garbage(self._copy.records):
             if named.packs & needed:
-                raise RefusedError(
-                    "REPO-BUSY",
-                    "A collection at the copy is about to delete packs that the source still has.",
-                    next_step="End it first: run vmtui gc with the copy as the repository, then copy again.",
-                )
+                raise _condemned()
 
     # -- packs -----------------------------------------------------------------------------------
 
@@ -208,6 +204,9 @@ class _Mirror:
     def _copy_points(self, points: list[PointName]) -> bool:
         here, there = self._sizes(self._source, POINTS), self._sizes(self._copy, POINTS)
         reach = Reach(self._copy, self._watch)
+        condemned = {pack for named in named_garbage(self._copy.records) for pack in named.packs}
+        if condemned:
+            self._copy.prefer_reliable()
         for name in points:
             self._watch.check()
             if here.get(name.key) == there.get(name.key):
@@ -222,6 +221,9 @@ class _Mirror:
                     return False
                 self._note(error, name)
                 continue
+            if condemned & reach.packs.keys():
+                raise _condemned()
+            self._keep()
             self._copy.store.put(POINTS, name.key, data)
             self._copy.store.flush()
             self.result.points += 1
@@ -267,3 +269,11 @@ class _Mirror:
         if text not in self.result.damage:
             self.result.damage.append(text)
             self._watch.note(text)
+
+
+def _condemned() -> RefusedError:
+    return RefusedError(
+        "REPO-BUSY",
+        "A collection at the copy is about to delete packs that are needed.",
+        next_step="End it first: run vmtui gc with the copy as the repository, then copy again.",
+    )

@@ -68,6 +68,10 @@ class Points:
         """Points whose manifests are there and that are not being deleted, sorted by VM and time."""
         return sorted(self._listed()[0])
 
+    def stored_names(self) -> set[PointName]:
+        """Points whose manifests are there, marked or not, by one listing: a mark may be taken back at any time."""
+        return _point_names(_POINT, (item.name for item in self._store.list(POINTS)))
+
     def lost(self) -> list[PointName]:
         """Points that were committed and whose manifests are gone, though nobody deleted them."""
         committed = self._with_events()

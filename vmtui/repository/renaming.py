@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from vmtui.failpoint import failpoint
 from vmtui.model.progress import Watch
@@ -23,8 +23,20 @@ def put_segments(repository: Repository, packs: Sequence[PackInfo]) -> None:
     repository.store.flush()
 
 
-def drop_packs(repository: Repository, doomed: Iterable[str], watch: Watch) -> None:
-    """Let no index segment name these packs: new segments first, durably, then away with the old ones."""
+def drop_packs(repository: Repository, doomed: Iterable[str], watch: Watch, keep: Callable[[], None]) -> None:
+    """Let no index segment name these packs: new segments first, durably, then away with the old ones.
+
+    Args:
+        repository: Open.
+        doomed: Names of packs.
+        watch: Cancelling.
+        keep: Keeps the session of the run, or raises: who slept for a day must not go on, as others ended this work.
+
+    Raises:
+        DamageError: A segment is damaged; then none was deleted.
+        FailedError: The session ended, or no space is left.
+        UnreachableError: The store cannot be read or written.
+    """
     gone = set(doomed)
     old: list[str] = []
     kept: list[PackInfo] = []
@@ -40,6 +52,7 @@ def drop_packs(repository: Repository, doomed: Iterable[str], watch: Watch) -> N
     put_segments(repository, kept)
     failpoint("gc.indexed")
     for name in old:
+        keep()
         repository.store.delete(INDEX, name)
     repository.store.flush()
     failpoint("gc.unindexed")

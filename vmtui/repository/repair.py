@@ -72,7 +72,7 @@ def repair(
         verify_all(repository, watch, now)
         session.renew(clock())
         _save_blobs(repository, watch, result, lambda: session.keep(clock()))
-        _forget_missing(repository, watch, result)
+        _forget_missing(repository, watch, result, lambda: session.keep(clock()))
         verdict = verify_all(repository, watch, now, Scope(not_since=now))
         result.given_up = _give_up(repository, verdict, give_up, now)
         result.damage = [item for item in verdict.damage if not set(item.points) & set(result.given_up)]
@@ -124,12 +124,12 @@ def _mend_index(repository: Repository, watch: Watch, now: datetime, result: Rep
     store.flush()
 
 
-def _forget_missing(repository: Repository, watch: Watch, result: Repaired) -> None:
+def _forget_missing(repository: Repository, watch: Watch, result: Repaired, keep: Callable[[], None]) -> None:
     """Let the index not name packs that are gone."""
     present = {item.name for item in repository.store.list(PACKS)}
     missing = {record.name for record in repository.index.all_packs()} - present
     if missing:
-        drop_packs(repository, missing, watch)
+        drop_packs(repository, missing, watch, keep)
         repository.sync()
     result.forgotten = len(missing)
 

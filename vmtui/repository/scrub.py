@@ -56,7 +56,7 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
     """Look at everything; the outcome is recorded beside each point.
 
     Args:
-        repository: In step (`sync`).
+        repository: Open; it is brought in step.
         watch: Progress and cancelling; what was found right so far is remembered when it stops.
         now: The clock [UTC].
         scope: How much.
@@ -66,13 +66,15 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
     """
     scope = scope or Scope()
     verdict = Verdict()
+    names = repository.points.names()  # first: of points that are committed later, not all packs are looked at
+    repository.sync()
     _verify_segments(repository, watch, verdict)
     bad = _verify_packs(repository, watch, now, scope, verdict)
     unfinished = set(bad) - {record.name for record in repository.index.all_packs()}
     bad = {name: item for name, item in bad.items() if name not in unfinished}
     if scope.record:
         _update_quarantine(repository, bad, now)
-    needed = _verify_points(repository, watch, bad, scope.not_since or now, scope, verdict)
+    needed = _verify_points(repository, names, watch, bad, scope.not_since or now, scope, verdict)
     for pack, item in bad.items():
         if pack in needed:
             verdict.note(item.error)
@@ -100,8 +102,8 @@ def _verify_segments(repository: Repository, watch: Watch, verdict: Verdict) -> 
 def _verify_packs(
     repository: Repository, watch: Watch, now: datetime, scope: Scope, verdict: Verdict
 ) -> dict[str, Bad]:
-    present = repository.store.list(PACKS)
     records = {record.name: record for record in repository.index.all_packs()}
+    present = repository.store.list(PACKS)  # after the index, which another process may add to
     bad = {name: Bad(missing(PACKS, name)) for name in records.keys() - {item.name for item in present}}
     skipped = {item.name for item in present if _is_fresh(repository, item, records, scope)}
     wanted = [item for item in present if item.name not in skipped]
@@ -215,18 +217,22 @@ def _update_quarantine(repository: Repository, bad: Mapping[str, Bad], now: date
 
 
 def _verify_points(
-    repository: Repository, watch: Watch, bad: Mapping[str, Bad], proven: datetime, scope: Scope, verdict: Verdict
+    repository: Repository,
+    names: list[PointName],
+    watch: Watch,
+    bad: Mapping[str, Bad],
+    proven: datetime,
+    scope: Scope,
+    verdict: Verdict,
 ) -> set[str]:
-    """Look at all points.
+    """Look at points.
 
     Returns:
-        Bad packs that a point needs, or may need.
+        Bad packs that a point needs, or may need; also one that was made meanwhile.
     """
     needed: set[str] = set()
     if bad:
         repository.prefer_reliable()
-    names = repository.points.names()
-    repository.sync()  # after the points: some may have been made while packs were read
     watch.phase("maps", total=len(names))
     verdicts = None if bad else _all_good(repository, names, watch)
     for name in names:
@@ -239,6 +245,10 @@ def _verify_points(
         verdict.points += 1
         verdict.damage += own.damage
         watch.advance(1)
+    if bad:
+        repository.sync()
+        for name in set(repository.points.names()) - set(names):
+            _against_packs(repository, name, bad, needed)
     return needed if not repository.points.lost() else set(bad)
 
 
