@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.repositories import (
-    BLOCK,
-    START,
-    backup,
-    create,
-    make_point,
-    noise,
-    read_disk,
-    reopen,
-    store_changes,
-    store_disk,
-)
+from tests.support.machines import Writer
+from tests.support.repositories import BLOCK, START, backup, create, noise, read_disk, reopen
 from vmtui.model.errors import DamageError, FailedError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import SilentWatch
@@ -56,39 +45,6 @@ def at(repository: Repository, method: str, namespace: str, action: Callable[[],
         return real(where, *arguments)
 
     setattr(repository.store, method, call)
-
-
-class Writer:
-    """A backup in its steps."""
-
-    def __init__(self, repository: Repository, number: int, parent: PointName | None = None) -> None:
-        self.repository = repository
-        self.number = number
-        run = run_id(number)
-        self.session = repository.session(run)
-        self.session.begin(START)
-        repository.sync()
-        self.parent = repository.points.load(parent) if parent is not None else None
-        self.saw = repository.declare(run, self.parent)
-
-    def store(self, data: bytes) -> Writer:
-        self.data = data
-        writer = self.repository.writer(1)
-        try:
-            self.root = (
-                store_changes(self.repository, writer, data, self.parent) if self.parent else store_disk(writer, data)
-            )
-            writer.settle()
-        finally:
-            writer.close()
-        return self
-
-    def commit(self) -> PointName:
-        self.session.require(START)
-        point = replace(make_point(self.repository, {"vda": (self.root, len(self.data))}, self.number), saw=self.saw)
-        self.repository.points.commit(point)
-        self.session.close()
-        return PointName(point.vm_uuid, point.id)
 
 
 def content(repository: Repository, name: PointName, size: int = len(DATA)) -> bytes:
