@@ -157,9 +157,10 @@ class Changed:
         """Flush each; all of them wait for another try when one fails."""
         with self._lock:
             folders, self._folders = self._folders, set()
+        waiting = sorted(folders)
         try:
-            for folder in sorted(folders):
-                sync(folder)
-        except Exception:
-            self.add(*folders)
-            raise
+            while waiting:
+                sync(waiting[-1])
+                waiting.pop()
+        finally:
+            self.add(*waiting)
