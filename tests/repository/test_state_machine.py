@@ -323,8 +323,8 @@ class Life(RuleBasedStateMachine):
 
         with flaky(Meeting(at=call, action=action)):
             # A parent may be pruned, and a copy busy; nothing else may be wrong.
-            expected = {"increment": [DamageError], "mirror": [RefusedError]}.get(what, [])
-            with suppress(*(DamageError, RefusedError) if self.bad else expected):
+            expected: dict[str, list[type[VmtuiError]]] = {"increment": [DamageError], "mirror": [RefusedError]}
+            with suppress(*([DamageError, RefusedError] if self.bad else expected.get(what, []))):
                 self.do(what, machine, data)
 
     @precondition(lambda self: len(self.writers) < 3)
