@@ -29,7 +29,8 @@ FORMAT = 1
 DEFAULT_BLOCK_SIZE = 64 << 10
 MIN_BLOCK_SIZE = 4 << 10
 MAX_BLOCK_SIZE = 4 << 20
-_MAIN = "main"
+MAIN = "main"
+"""Name of the configuration object."""
 _CIPHER = "aes-256-gcm"
 
 Passphrase = Callable[[], str]
@@ -124,7 +125,7 @@ class Repository:
             keys = Keys.generate()
             slots.add_slot(records, identity.id, keys, phrase, "first", datetime.now(UTC))
             value["encryption"] = {"cipher": _CIPHER, "key_check": keys.check(identity.id)}
-        records.put(CONFIG, _MAIN, value)  # last: without it the place holds no repository
+        records.put(CONFIG, MAIN, value)  # last: without it the place holds no repository
         return cls(store, cache, lambda: phrase)
 
     @classmethod
@@ -264,11 +265,11 @@ def _store(place: str | ObjectStore) -> ObjectStore:
 
 
 def _identity(store: ObjectStore) -> Identity:
-    if store.size(CONFIG, _MAIN) is None:
+    if store.size(CONFIG, MAIN) is None:
         if any(store.list(name) for name in NAMESPACES):
-            raise missing(CONFIG, _MAIN)
+            raise missing(CONFIG, MAIN)
         raise UsageError("REPO-NOT-INITIALISED", f"{store.url} holds no repository.", url=store.url)
-    value: Any = Records(store, PLAIN).get(CONFIG, _MAIN)
+    value: Any = Records(store, PLAIN).get(CONFIG, MAIN)
     try:
         if value["format"] > FORMAT:
             raise UsageError(
@@ -284,7 +285,7 @@ def _identity(store: ObjectStore) -> Identity:
         check = str(encryption["key_check"]) if encryption is not None else ""
         return Identity(str(value["id"]), int(value["block_size"]), str(value["created"]), check)
     except (KeyError, TypeError, ValueError) as error:
-        raise damaged(CONFIG, _MAIN, f"a field is missing: {error}") from error
+        raise damaged(CONFIG, MAIN, f"a field is missing: {error}") from error
 
 
 def _keys(store: ObjectStore, identity: Identity, passphrase: Passphrase | None) -> Keys:

@@ -20,12 +20,14 @@ from vmtui.repository import segments
 from vmtui.repository.blocks import Kind, Unpacker
 from vmtui.repository.health import quarantine, quarantined
 from vmtui.repository.index import PackRecord
+from vmtui.repository.keys import PLAIN
 from vmtui.repository.packs import PackInfo, check_name, open_blob, parse_whole, read_directory
 from vmtui.repository.points import PointName
 from vmtui.repository.reach import Reach
 from vmtui.repository.reader import bad_blob
-from vmtui.repository.repository import Repository
-from vmtui.repository.store import INDEX, PACKS, QUARANTINE, ObjectInfo, damaged, missing
+from vmtui.repository.records import Records
+from vmtui.repository.repository import MAIN, Repository
+from vmtui.repository.store import CONFIG, INDEX, KEYS, PACKS, QUARANTINE, ObjectInfo, damaged, missing
 from vmtui.repository.verify import Damage, Verdict, check_agreement, locations, record_outcome
 
 
@@ -68,6 +70,7 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
     verdict = Verdict()
     names = repository.points.names()  # first: of points that are committed later, not all packs are looked at
     repository.sync()
+    _verify_openers(repository, verdict)
     _verify_segments(repository, watch, verdict)
     bad = _verify_packs(repository, watch, now, scope, verdict)
     unfinished = set(bad) - {record.name for record in repository.index.all_packs()}
@@ -84,6 +87,21 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
         cause = f"The point {name.id} was committed, and its manifest is gone."
         verdict.damage.append(Damage("POINT-MISSING", cause, (name.id,)))
     return verdict
+
+
+def _verify_openers(repository: Repository, verdict: Verdict) -> None:
+    """What is needed to open the repository; who has it open does not notice that it is damaged."""
+    if repository.store.size(CONFIG, MAIN) is None:
+        verdict.note(missing(CONFIG, MAIN))
+    for namespace in (CONFIG, KEYS):
+        for item in repository.store.list(namespace):
+            try:
+                value = Records(repository.store, PLAIN).get(namespace, item.name)
+                if namespace == CONFIG and value.get("id") != repository.id:
+                    raise damaged(CONFIG, item.name, "it is another repository's")
+            except DamageError as error:
+                if repository.store.size(namespace, item.name) is not None:  # else somebody took the key away
+                    verdict.note(error)
 
 
 def _verify_segments(repository: Repository, watch: Watch, verdict: Verdict) -> None:
