@@ -22,7 +22,7 @@ from vmtui.repository.points import PointName
 from vmtui.repository.reach import Reach
 from vmtui.repository.repository import Repository
 from vmtui.repository.sessions import Clock
-from vmtui.repository.store import CONFIG, EVENTS, INDEX, KEYS, PACKS, POINTS, QUARANTINE, ObjectStore
+from vmtui.repository.store import CONFIG, EVENTS, INDEX, KEYS, NAMESPACES, PACKS, POINTS, QUARANTINE, ObjectStore
 
 _TRIES = 5
 """How often a copy begins anew because a collection at the source changed what it was copying."""
@@ -52,8 +52,8 @@ def open_copy(source: Repository, store: ObjectStore, open_at: Callable[[], Repo
     """
     try:
         copy = open_at()
-    except UsageError as error:
-        if error.id != "REPO-NOT-INITIALISED":
+    except (UsageError, DamageError) as error:
+        if error.id != "REPO-NOT-INITIALISED" and not _begun(source, store):
             raise
         _begin(source, store)
         copy = open_at()
@@ -68,11 +68,21 @@ def open_copy(source: Repository, store: ObjectStore, open_at: Callable[[], Repo
 
 def _begin(source: Repository, store: ObjectStore) -> None:
     """Make the place; its configuration object comes last, as without it there is no repository."""
-    store.create()
+    try:
+        store.create()
+    except RefusedError:
+        if not _begun(source, store):
+            raise
     for namespace in (KEYS, CONFIG):
         for item in source.store.list(namespace):
             store.put(namespace, item.name, source.store.get(namespace, item.name))
         store.flush()
+
+
+def _begun(source: Repository, store: ObjectStore) -> bool:
+    """Whether there is nothing but keys of the source: a first copy was broken off."""
+    there = {(namespace, item.name) for namespace in NAMESPACES for item in store.list(namespace)}
+    return bool(there) and there <= {(KEYS, item.name) for item in source.store.list(KEYS)}
 
 
 def mirror(

@@ -37,11 +37,19 @@ class Folder(Place):
         """Device and inode of the folder as first seen; an unmounted file system leaves another one behind."""
 
     def create(self, namespaces: Iterable[str]) -> None:
-        PosixFS(self._folder).create()
-        for name in namespaces:
-            (self._folder / name).mkdir()
+        names = list(namespaces)
+        if not self._begun(names):
+            PosixFS(self._folder).create()
+        for name in names:
+            (self._folder / name).mkdir(exist_ok=True)
         _sync(str(self._folder))
         _sync(str(self._folder.parent))
+
+    def _begun(self, namespaces: Iterable[str]) -> bool:
+        """Whether there is nothing but what an earlier try left that was broken off before it put an object."""
+        names = set(namespaces)
+        left = list(self._folder.iterdir()) if self._folder.is_dir() else []
+        return bool(left) and all(item.name in names and item.is_dir() and not any(item.iterdir()) for item in left)
 
     def check(self) -> None:
         if not self._folder.is_dir():
