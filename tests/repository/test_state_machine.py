@@ -493,7 +493,7 @@ class Life(RuleBasedStateMachine):
 
 
 _LONG = os.environ.get("VMTUI_STATE_MACHINE", "")
-_EXAMPLES, _STEPS = (int(part) for part in (_LONG or "25,30").split(","))
+_EXAMPLES, _STEPS = (int(part) for part in (_LONG or "50,30").split(","))
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
