@@ -24,7 +24,6 @@ from vmtui.repository.store import (
     CONFIG,
     EVENTS,
     GARBAGE,
-    INDEX,
     KEYS,
     NAMESPACES,
     PACKS,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.support.flaky import DeathError, Script, Way, flaky, store_of
 from tests.support.machines import Writer
-from tests.support.repositories import BLOCK, START, backup, create, noise, read_disk, reopen
-from vmtui.model.errors import DamageError, FailedError
+from tests.support.repositories import BLOCK, START, backup, create, noise, phrase, read_disk, reopen
+from vmtui.model.errors import DamageError, FailedError, RefusedError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import PointName, Repository
@@ -285,3 +288,30 @@ def test_a_parent_pruned_before_its_child_is_committed_costs_nothing(tmp_path: P
     gc(here, 12)
     gc(there, 13)
     assert content(reopen(tmp_path, "fresh"), child, len(changed)) == changed
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_first_copy_that_was_broken_off_goes_on(tmp_path: Path, sealed: bool) -> None:
+    source = create(tmp_path, sealed=sealed)
+    name = backup(source, DATA, 0)
+    url = f"file://{tmp_path / 'copy'}"
+    for call in range(30):
+        with flaky(Script(at=call, way=Way.BEFORE)) as script, suppress(DeathError):
+            open_copy(source, store_of(url), lambda: Repository(url, tmp_path / "copy cache", phrase))
+        copy = open_copy(source, ObjectStore(url), lambda: Repository(url, tmp_path / "copy cache", phrase))
+        mirror(source, copy, run_id(call), WATCH, clock)
+        assert content_of(copy, name) == DATA
+        shutil.rmtree(tmp_path / "copy")
+        if not script.dead:
+            break
+    assert call > 1
+
+
+def test_a_copy_never_takes_a_place_that_holds_something_else(tmp_path: Path) -> None:
+    source = create(tmp_path)
+    store = ObjectStore(f"file://{tmp_path / 'copy'}")
+    (tmp_path / "copy" / "packs").mkdir(parents=True)
+    (tmp_path / "copy" / "photos").mkdir()
+    with pytest.raises(RefusedError, match="TARGET-EXISTS"):
+        open_copy(source, store, lambda: Repository(store, tmp_path / "copy cache"))
+    assert sorted(item.name for item in (tmp_path / "copy").iterdir()) == ["packs", "photos"]

@@ -345,6 +345,22 @@ class Life(RuleBasedStateMachine):
     def commit_a_backup(self) -> None:
         self.commit()
 
+    @precondition(lambda self: self.points and len(self.writers) < 3)
+    @rule(machine=machines, which=st.integers(0, MOST), early=st.booleans(), at_once=st.booleans())
+    def overtake(self, machine: int, which: int, early: bool, at_once: bool) -> None:
+        """A backup of what only a point has that is pruned, and collected, before the backup is committed."""
+        name = sorted(self.points)[which % len(self.points)]
+        data = self.points[name]
+        self.begin(machine, increment=False)
+        writer = self.writers[-1][0]
+        self.do_prune(1 - machine, name)
+        if early:
+            self.do_collect(1 - machine)
+        writer.store(data)
+        self.do_collect(1 - machine)
+        if at_once:
+            self.commit()
+
     @precondition(lambda self: self.writers)
     @rule()
     def a_writer_dies(self) -> None:
@@ -477,7 +493,7 @@ class Life(RuleBasedStateMachine):
 
 
 _LONG = os.environ.get("VMTUI_STATE_MACHINE", "")
-_EXAMPLES, _STEPS = (int(part) for part in (_LONG or "25,30").split(","))
+_EXAMPLES, _STEPS = (int(part) for part in (_LONG or "50,30").split(","))
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
