@@ -24,6 +24,7 @@ from vmtui.repository.store import (
     CONFIG,
     EVENTS,
     GARBAGE,
+    INDEX,
     KEYS,
     NAMESPACES,
     PACKS,
@@ -192,6 +193,8 @@ def test_damage_is_found_told_and_mended(
         unreadable = lost(repository, points)
         verdict = verify_all(repository, WATCH, START)
         harmless = way.__name__ in HARMLESS.get(namespace, frozenset())
+        # A plain segment of another repository names packs that no point needs; a sealed one cannot be read.
+        harmless |= (namespace, way) == (INDEX, foreign_under_own_name) and not repository.identity.encrypted
         assert bool(verdict.damage) is not harmless, verdict.damage
         assert unreadable <= named(verdict)
         run = JobId(new_id(START))

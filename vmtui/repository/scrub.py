@@ -82,7 +82,8 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
         if pack in needed:
             verdict.note(item.error)
         else:
-            watch.note(f"{item.error.cause} No point needs what it lost; vmtui gc takes it away.", warning=False)
+            away = "repo repair" if repository.store.size(PACKS, pack) is None else "gc"
+            watch.note(f"{item.error.cause} No point needs what it lost; vmtui {away} takes it away.", warning=False)
     for name in repository.points.lost():
         cause = f"The point {name.id} was committed, and its manifest is gone."
         verdict.damage.append(Damage("POINT-MISSING", cause, (name.id,)))
