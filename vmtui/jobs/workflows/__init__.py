@@ -1,0 +1,17 @@
+"""The durable workflows: which steps a job has, and what happens when one fails.
+
+A workflow function may run again from its start after its worker died; finished steps are then not run
+again, their results are read. So it does nothing by itself but call steps, and what passes between
+them is plain data without secrets.
+"""
+
+from __future__ import annotations
+
+from vmtui.jobs.workflows import backing_up, restoring, upkeep
+from vmtui.jobs.world import World
+
+
+def register(world: World) -> None:
+    """Register all workflows and steps with DBOS. Call it once, before launch."""
+    for subject in (backing_up, restoring, upkeep):
+        subject.register(world)

@@ -1,0 +1,62 @@
+"""What every workflow is made of: durable steps, and patience while cleaning up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dbos import DBOS
+
+from vmtui.jobs.steps import Work, perform
+from vmtui.jobs.world import World
+from vmtui.model.errors import UnreachableError, VmtuiError
+from vmtui.model.ids import JobId
+
+_ABANDON_S = 90.0
+_ABANDON_PAUSE_S = 3.0
+
+Data = dict[str, Any]
+"""Plain data that passes between steps."""
+
+
+def step(world: World, name: str, body: Callable[..., Any], *, cancellable: bool = True) -> Callable[..., Data]:
+    """A DBOS step around `body(work, *arguments)`."""
+
+    @DBOS.step(name=name)
+    def run(spec: Data, *arguments: Any) -> Data:
+        return perform(world, spec, lambda work: body(work, *arguments), cancellable=cancellable)
+
+    return run
+
+
+def workflow(world: World, name: str, body: Callable[[Data], Data]) -> None:
+    """Register a workflow; logins are kept from one of its steps to the next."""
+
+    @DBOS.workflow(name=name)
+    def run(spec: Data) -> Data:
+        with world.job(str(DBOS.workflow_id)):
+            return body(spec)
+
+
+def patiently(work: Work, undo: Callable[[], None]) -> None:
+    """Try to clean up until the host answers, for a while; what is left is the next run's to clear."""
+    deadline = time.monotonic() + _ABANDON_S
+    while True:
+        try:
+            undo()
+        except UnreachableError as error:
+            if time.monotonic() > deadline:
+                work.board.note(f"could not clean up, the next run will: {error.cause}")
+                return
+            time.sleep(_ABANDON_PAUSE_S)
+            continue
+        except VmtuiError as error:
+            if error.id != "VM-GONE":
+                work.board.note(f"could not clean up: {error.cause}")
+        return
+
+
+def run_id() -> JobId:
+    """The job that the calling step belongs to."""
+    return JobId(str(DBOS.workflow_id))
