@@ -1,16 +1,20 @@
-"""Backs up the same disk with vmtui, virtnbdbackup and qemu-img, in turns, and prints medians and ratios.
+"""Backs up the same disk with vmtui, virtnbdbackup, qemu-img and zstd, in turns, and prints medians and ratios.
 
-    script/setup && .venv/bin/python benchmarks/compare.py [--rounds 5] [--size-gib 4]
+    script/setup && .venv/bin/python benchmarks/compare.py [--rounds 5] [--size-gib 4] [--block-size 64K …]
+
+With several block sizes, each is a tool of its own: vmtui 64K, vmtui 128K, …
 
 The disk holds real files, incompressible data and holes. vmtui works through SSH, with hashes,
 deduplication, a durable repository and read-back; the others work locally. Each tool's whole command is
-timed, as an operator would wait for it. Timings of one run may be compared with each other, not with
-those of another machine.
+timed, as an operator would wait for it; zstd only packs the raw disk into a file, without reading it from
+a running VM or keeping it in order. Timings of one run may be compared with each other, not with those of
+another machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import random
@@ -23,15 +27,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from vmtui.lab import LabInfo, down, up
 from vmtui.lab.account import Account, lab_account
+from vmtui.repository import DEFAULT_BLOCK_SIZE
+
+T = TypeVar("T")
 
 MIB = 1 << 20
 _PIECE = 64 << 10
 _CHANGED = 64 * MIB
 _HOST = "north"
 _VM = "bench"
+_DEFAULT = str(DEFAULT_BLOCK_SIZE)
+_ORDER = ("full", "incremental", "restore", "verify")
 
 
 @dataclass
@@ -45,6 +55,13 @@ class Bench:
     """Seconds by (what, tool)."""
     stored: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Bytes by (what, tool)."""
+    verified: list[float] = field(default_factory=list)
+    """Unpacked bytes a second of each verification."""
+
+    @property
+    def raw(self) -> Path:
+        """The disk's bytes as a raw file."""
+        return self.folder / "disk.raw"
 
     @property
     def site(self) -> Path:
@@ -87,8 +104,8 @@ class Bench:
         for name in self.virsh("checkpoint-list", _VM, "--name").split():
             self.virsh("checkpoint-delete", _VM, name)
 
-    def vmtui(self, *arguments: str, config: Path) -> None:
-        """Run vmtui."""
+    def vmtui(self, *arguments: str, config: Path) -> dict[str, Any]:
+        """Run vmtui; gives its document."""
         argv = [sys.executable, "-m", "vmtui", "--config", str(config), "--quiet", "--json", *arguments]
         # An installed program has its bytecode, as the other tools have; the first call writes it.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -97,13 +114,16 @@ class Bench:
             raise SystemExit(
                 f"vmtui {' '.join(arguments)} ended with {answer.returncode}:\n{answer.stdout}\n{answer.stderr}"
             )
+        document: dict[str, Any] = json.loads(answer.stdout)
+        return document
 
-    def timed(self, what: str, tool: str, action: Callable[[], None]) -> None:
-        """Measure one action."""
+    def timed(self, what: str, tool: str, action: Callable[[], T]) -> T:
+        """Measure one action; gives what it gave."""
         os.sync()
         started = time.monotonic()
-        action()
+        result = action()
         self.times.setdefault((what, tool), []).append(time.monotonic() - started)
+        return result
 
     def own(self, path: Path) -> Path:
         """A folder that the site's account may write."""
@@ -114,7 +134,7 @@ class Bench:
 
 def make_disk(bench: Bench, size: int) -> None:
     """Real files in a quarter of the disk, incompressible data in an eighth, holes elsewhere."""
-    raw = bench.folder / "disk.raw"
+    raw = bench.raw
     with raw.open("wb") as file:
         file.truncate(size)
         written = 0
@@ -128,7 +148,6 @@ def make_disk(bench: Bench, size: int) -> None:
         for _ in range(size // 8 // MIB):
             file.write(random.randbytes(MIB))
     subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(raw), str(bench.image)], check=True)
-    raw.unlink()
     bench.account.own(bench.image, 0o600)
     disk = (
         f"<disk type='file' device='disk'><driver name='qemu' type='qcow2' discard='unmap'/><source file='{bench.image}'/>"
@@ -173,7 +192,7 @@ def size_of(folder: Path) -> int:
 # -- the tools -----------------------------------------------------------------------------------
 
 
-def round_vmtui(bench: Bench, number: int, size: int) -> None:
+def round_vmtui(bench: Bench, number: int, size: int, block_size: str, tool: str) -> None:
     """One round of vmtui, with a repository of its own and its worker already running."""
     folder = bench.folder / f"vmtui{number}"
     config = folder / "config.toml"
@@ -183,20 +202,22 @@ def round_vmtui(bench: Bench, number: int, size: int) -> None:
         f"{bench.lab.root}/state", f"{folder}/state"
     )
     config.write_text(text)
-    bench.vmtui("repo", "init", config=config)
+    bench.vmtui("repo", "init", "--block-size", block_size, "--encryption", "no", config=config)
     bench.vmtui("verify", "--all", config=config)  # starts the worker
-    bench.timed("full", "vmtui", lambda: bench.vmtui("backup", f"{_HOST}/{_VM}", config=config))
-    full = size_of(folder / "repository")
+    bench.timed("full", tool, lambda: bench.vmtui("backup", f"{_HOST}/{_VM}", config=config))
+    full = size_of(folder / "repository" / "packs")
     change_disk(bench, size)
-    bench.timed("incremental", "vmtui", lambda: bench.vmtui("backup", f"{_HOST}/{_VM}", config=config))
+    bench.timed("incremental", tool, lambda: bench.vmtui("backup", f"{_HOST}/{_VM}", config=config))
     bench.timed(
         "restore",
-        "vmtui",
+        tool,
         lambda: bench.vmtui("restore", f"{_VM}@latest", "--to", _HOST, "--as", f"r{number}", config=config),
     )
-    total = size_of(folder / "repository")
-    bench.stored.setdefault(("full", "vmtui"), []).append(full)
-    bench.stored.setdefault(("incremental", "vmtui"), []).append(total - full)
+    verdict = bench.timed("verify", tool, lambda: bench.vmtui("verify", "--all", config=config))
+    bench.verified.append(verdict["read_bytes"] / bench.times[("verify", tool)][-1])
+    total = size_of(folder / "repository" / "packs")
+    bench.stored.setdefault(("full", tool), []).append(full)
+    bench.stored.setdefault(("incremental", tool), []).append(total - full)
     bench.virsh("undefine", f"r{number}")
     (bench.site / "images" / f"r{number}-vda.qcow2").unlink()
     bench.forget_checkpoints()
@@ -250,28 +271,36 @@ def round_qemu_img(bench: Bench, number: int) -> None:
     restored.unlink()
 
 
+def round_zstd(bench: Bench, number: int) -> None:
+    """One round of zstd over the raw disk as it was at first: the bound of what compression alone costs."""
+    packed = bench.folder / f"packed{number}.zst"
+    argv = ["zstd", "-q", "-1", "-T0", str(bench.raw), "-o", str(packed)]
+    bench.timed("full", "zstd -1 -T0", lambda: subprocess.run(argv, check=True))
+    bench.stored.setdefault(("full", "zstd -1 -T0"), []).append(packed.stat().st_size)
+    packed.unlink()
+
+
 # -- the table -----------------------------------------------------------------------------------
 
 
 def report(bench: Bench, rounds: int, size: int) -> None:
     """Print medians, spreads and ratios."""
+    ours = next(tool for _, tool in bench.times)
     print(
         f"\n{platform.machine()}, {os.cpu_count()} cores, {size / 2**30:g} GiB disk, {rounds} rounds, medians [s] (min to max)\n"
     )
     print(f"{'':14}{'tool':20}{'seconds':>10}{'spread':>18}{'vmtui / it':>12}{'stored MiB':>14}{'vmtui / it':>12}")
-    for what in ("full", "incremental", "restore"):
-        ours = statistics.median(bench.times[(what, "vmtui")])
-        our_bytes = statistics.median(bench.stored.get((what, "vmtui"), [0]))
-        for tool in ("vmtui", "virtnbdbackup -z", "virtnbdbackup", "qemu-img -c"):
-            times = bench.times.get((what, tool))
-            if times is None:
-                continue
-            median = statistics.median(times)
-            stored = statistics.median(bench.stored.get((what, tool), [0]))
-            print(
-                f"{what:14}{tool:20}{median:10.2f}{f'{min(times):.2f} to {max(times):.2f}':>18}{ours / median:12.2f}"
-                + (f"{stored / MIB:14.1f}{our_bytes / stored:12.2f}" if stored else "")
-            )
+    for (what, tool), times in sorted(bench.times.items(), key=lambda item: _ORDER.index(item[0][0])):
+        median = statistics.median(times)
+        ratio = statistics.median(bench.times[(what, ours)]) / median
+        line = f"{what:14}{tool:20}{median:10.2f}{f'{min(times):.2f} to {max(times):.2f}':>18}{ratio:12.2f}"
+        if (what, tool) in bench.stored:
+            stored = statistics.median(bench.stored[(what, tool)])
+            line += f"{stored / MIB:14.1f}{statistics.median(bench.stored[(what, ours)]) / stored:12.2f}"
+        print(line)
+    print(
+        f"\nverified {statistics.median(bench.verified) / 1e6:.0f} MB/s of unpacked data, by the whole command's time"
+    )
 
 
 def main() -> None:
@@ -279,6 +308,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size-gib", type=float, default=4)
+    parser.add_argument("--block-size", nargs="+", default=[""], help="sizes like 64K; the default is the program's")
+    parser.add_argument("--alone", action="store_true", help="vmtui and zstd only")
     options = parser.parse_args()
     size = int(options.size_gib * 2**30) // MIB * MIB
     with tempfile.TemporaryDirectory(prefix="vmtui-bench-") as name:
@@ -288,7 +319,11 @@ def main() -> None:
             make_disk(bench, size)
             for number in range(options.rounds):
                 print(f"round {number + 1}", flush=True)
-                round_vmtui(bench, number, size)
+                for wanted in options.block_size:
+                    round_vmtui(bench, number, size, wanted or _DEFAULT, f"vmtui {wanted}".rstrip())
+                round_zstd(bench, number)
+                if options.alone:
+                    continue
                 round_virtnbdbackup(bench, number, size, compress=True)
                 round_virtnbdbackup(bench, number, size, compress=False)
                 round_qemu_img(bench, number)
