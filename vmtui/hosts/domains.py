@@ -116,6 +116,7 @@ class Domain:
 
         name, state, persistent, autostart, saved, xml, checkpoints = self.call("read the VM", read)
         root = domain_xml.parse(xml)
+        backend = domain_xml.tpm_backend(root)
         return VmFacts(
             host=self.session.host.name,
             uuid=self.uuid,
@@ -127,6 +128,7 @@ class Domain:
             disks=tuple(DiskFacts(disk, None) for disk in domain_xml.disks(root)),
             checkpoints=checkpoints,
             agent_channel=domain_xml.agent_channel(root),
+            tpm=backend.get("type", "") if backend is not None else "",
         )
 
     def _disk_facts(self, disk: Disk) -> DiskFacts:
@@ -155,8 +157,7 @@ class Domain:
 
     def _save_file_exists(self, name: str) -> bool:
         """libvirt's own flag is stale after the file was put there by hand."""
-        folder = posixpath.join(qemu_folder(self.session), "save")
-        return self.session.files.exists(posixpath.join(folder, f"{name}.save"))
+        return self.session.files.exists(save_path(self.session, name))
 
     # -- its states ------------------------------------------------------------------------------
 
@@ -262,6 +263,23 @@ def qemu_folder(session: HostSession) -> str:
     if urlsplit(session.host.uri).path == "/session":
         return posixpath.join(session.environment("XDG_CONFIG_HOME", "$HOME/.config"), "libvirt", "qemu")
     return "/var/lib/libvirt/qemu"
+
+
+def save_path(session: HostSession, name: str) -> str:
+    """Where libvirt keeps the memory of a VM that it saved (managed save)."""
+    return posixpath.join(qemu_folder(session), "save", f"{name}.save")
+
+
+def nvram_path(session: HostSession, name: str) -> str:
+    """Where libvirt keeps a VM's firmware variables when its definition does not say."""
+    return posixpath.join(qemu_folder(session), "nvram", f"{name}_VARS.fd")
+
+
+def tpm_folder(session: HostSession, uuid: VmId) -> str:
+    """Where libvirt keeps the state of a VM's emulated TPM."""
+    if urlsplit(session.host.uri).path == "/session":
+        return posixpath.join(qemu_folder(session), "swtpm", uuid)
+    return posixpath.join("/var/lib/libvirt/swtpm", uuid)
 
 
 def run_folder(session: HostSession, domain_id: int) -> str | None:
