@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vmtui.backup.context import BackupContext
@@ -45,7 +45,7 @@ class ColdRead:
     """The new checkpoint's bitmaps are in the images."""
     libvirt: str
     hypervisor: str
-    state: State = State()
+    state: State = field(default_factory=State)
     """Firmware variables, TPM and saved memory."""
 
 

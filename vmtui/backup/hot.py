@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vmtui import __version__
@@ -57,7 +57,7 @@ class Begun:
     """The plan's disks; some may have become full."""
     libvirt: str
     hypervisor: str
-    state: State = State()
+    state: State = field(default_factory=State)
     """Firmware variables and TPM at the same instant."""
 
 

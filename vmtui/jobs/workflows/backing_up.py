@@ -13,7 +13,6 @@ from vmtui.model.errors import VmtuiError
 from vmtui.model.point import Consistency, Mode
 from vmtui.repository import PointName
 
-
 _SAVED = "the VM was saved, not shut down: with its memory it goes on where it slept, without it as after a power cut"
 
 
