@@ -7,7 +7,6 @@ import shutil
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.guests import run_in_guest
@@ -20,34 +19,8 @@ _NV_INDEX = 0x01500020
 _OWNER, _PASSWORD_SESSION, _TAG_SESSIONS = 0x40000001, 0x40000009, 0x8002
 
 
-@dataclass(frozen=True, slots=True)
-class UefiGuest:
-    """A VM with OVMF, an emulated TPM, and the lab's guest system, started from a kernel on the host."""
-
-    site: Site
-    name: str
-    boot: Path
-    """Folder of its kernel and initramfs."""
-
-    @property
-    def configuration(self) -> Path:
-        return self.site.folder / "cfg" / "libvirt" / "qemu"
-
-    @property
-    def nvram(self) -> Path:
-        return self.configuration / "nvram" / f"{self.name}_VARS.fd"
-
-    def tpm(self, uuid: str) -> Path:
-        """Its TPM's folder."""
-        return tpm_folder(self.site, uuid)
-
-    @property
-    def uuid(self) -> str:
-        return self.site.virsh("domuuid", self.name).strip()
-
-    @property
-    def image(self) -> Path:
-        return self.site.images / f"{self.name}.qcow2"
+FIRMWARE = f"<loader readonly='yes' type='pflash'>{_CODE}</loader><nvram template='{_VARS}'>{{}}</nvram>"
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
 
 
 def tpm_folder(site: Site, uuid: str) -> Path:
@@ -55,21 +28,25 @@ def tpm_folder(site: Site, uuid: str) -> Path:
     return site.folder / "cfg" / "libvirt" / "qemu" / "swtpm" / uuid
 
 
-def make_uefi_guest(site: Site, name: str) -> UefiGuest:
-    """Make and define the VM; it is off."""
+def nvram_of(site: Site, name: str) -> Path:
+    """Where a VM's firmware variables are."""
+    return site.folder / "cfg" / "libvirt" / "qemu" / "nvram" / f"{name}_VARS.fd"
+
+
+def make_uefi_guest(site: Site, name: str) -> None:
+    """Make and define a VM with OVMF, an emulated TPM, and the lab's guest system; it starts from a kernel on the host."""
     boot = site.folder / f"boot-{name}"
     boot.mkdir()
     kernel, initrd = boot / "vmlinuz", boot / "initrd.gz"
     shutil.copy(min((_GUEST / "root" / "boot").glob("vmlinuz-*")), kernel)
     initrd.write_bytes((_GUEST / "initrd.gz").read_bytes() + gzip.compress(_efivarfs()))
-    guest = UefiGuest(site, name, boot)
+    image = site.images / f"{name}.qcow2"
     subprocess.run(
-        ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(_GUEST / "disk.raw"), str(guest.image)],
+        ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(_GUEST / "disk.raw"), str(image)],
         check=True,
     )
-    site.own(boot, kernel, initrd, guest.image)
-    site.virsh("define", "/dev/stdin", stdin=_definition(guest, kernel, initrd))
-    return guest
+    site.own(boot, kernel, initrd, image)
+    site.virsh("define", "/dev/stdin", stdin=_definition(site, name, boot))
 
 
 def _efivarfs() -> bytes:
@@ -87,26 +64,25 @@ def _entry(name: str, data: bytes) -> bytes:
     return head + data + bytes(-len(data) % 4)
 
 
-def _definition(guest: UefiGuest, kernel: Path, initrd: Path) -> str:
-    return f"""<domain type='qemu'><name>{guest.name}</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>
-      <os><type arch='x86_64' machine='q35'>hvm</type><loader readonly='yes' type='pflash'>{_CODE}</loader>
-        <nvram template='{_VARS}'>{guest.nvram}</nvram><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
+def _definition(site: Site, name: str, boot: Path) -> str:
+    return f"""<domain type='qemu'><name>{name}</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>
+      <os><type arch='x86_64' machine='q35'>hvm</type>{FIRMWARE.format(nvram_of(site, name))}
+        <kernel>{boot}/vmlinuz</kernel><initrd>{boot}/initrd.gz</initrd>
         <cmdline>console=ttyS0 quiet panic=1</cmdline></os>
       <features><acpi/></features>
       <devices>
-        <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{guest.image}'/>
+        <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{site.images}/{name}.qcow2'/>
           <target dev='vda' bus='virtio'/></disk>
         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
-        <serial type='pty'/><memballoon model='none'/>
-        <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>
+        <serial type='pty'/><memballoon model='none'/>{TPM}
       </devices></domain>"""
 
 
 def remove_uefi_guest(site: Site, name: str) -> None:
     """Take a VM away with everything that belongs to it; safe to repeat."""
     site.virsh("destroy", name, check=False)
-    site.virsh("undefine", name, "--nvram", "--managed-save", "--checkpoints-metadata", check=False)
-    for path in [*site.images.glob(f"{name}[.-]*"), *(site.folder / "cfg/libvirt/qemu/nvram").glob(f"{name}_*")]:
+    site.virsh("undefine", name, "--nvram", "--managed-save", "--checkpoints-metadata", check=False)  # and its TPM
+    for path in [*site.images.glob(f"{name}[.-]*"), *nvram_of(site, name).parent.glob(f"{name}_VARS*")]:
         path.unlink()
     shutil.rmtree(site.folder / f"boot-{name}", ignore_errors=True)
 
