@@ -18,6 +18,7 @@ from vmtui.restore.plan import Aside, FilePlacement
 if TYPE_CHECKING:
     from vmtui.restore.preflight import Preflight
 
+_KNOWN = frozenset(Role)
 _PIECE = 64
 """Blocks that are read from the repository at once."""
 
@@ -25,6 +26,9 @@ _PIECE = 64
 def place_files(flight: Preflight, known: list[Pool]) -> None:
     """Find a place for every captured file, and say what the definition needs and the point lacks."""
     for item in flight.point.files:
+        if item.role not in _KNOWN:
+            flight.undone("files", f"{item.label} is of a kind that this vmtui does not know; it is left away")
+            continue
         if item.role == Role.LOADER or (item.role == Role.SAVE and not _wakes(flight)):
             continue
         _place(flight, item, _path_of(flight, item, known))
