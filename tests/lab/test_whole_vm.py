@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import Client, Result, remove_vm
+from tests.support.client import Client, Result, remove_vm, wait_until
 from tests.support.guests import run_in_guest, wait_agent
 from tests.support.site import Site
 from tests.support.sleepers import SLEEPER, boot_id, count, make_sleeper, remove_sleeper
@@ -179,6 +179,7 @@ def test_memory_of_another_time_never_meets_restored_disks(
     assert later != memory
     operator.ok("revert", f"north/{vm.name}", "--yes")
     assert save_of(north, vm.name).read_bytes() == memory
+    north.virsh("start", vm.name, "--paused")
     for path in save_of(north, vm.name).parent.glob(f"{vm.name}.save*"):
         path.unlink()
 
@@ -275,14 +276,13 @@ def test_nvram_is_compared_before_the_first_start(
     """Somebody takes the restored variables away before the VM starts: it does not start with a template."""
     sealed.stop()
     point = operator.backup(sealed)["point"]
+    operator.stop()  # the failpoint comes with a new worker
     hold = tmp_path / "hold"
     hold.touch()
     process = operator.popen(
         "restore", point, "--to", "south", "--as", "early", "--start", failpoint=f"restore.defined=hold:{hold}"
     )
     try:
-        from tests.support.client import wait_until
-
         wait_until(lambda: hold.with_name("hold.reached").exists(), 120, "the definition")
         nvram_of(south, "early").unlink()
         hold.unlink()

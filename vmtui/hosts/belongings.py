@@ -108,6 +108,21 @@ def sha256(session: HostSession, path: str) -> str:
     return answer.output.lstrip("\\").partition(" ")[0]
 
 
+def has_secret(session: HostSession, uuid: str) -> bool:
+    """Whether libvirt on the host knows a secret."""
+
+    def read(connection: libvirt.virConnect) -> bool:
+        try:
+            connection.secretLookupByUUIDString(uuid)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
+                return False
+            raise
+        return True
+
+    return session.with_libvirt("look up the secret", read)
+
+
 # -- records -------------------------------------------------------------------------------------
 
 

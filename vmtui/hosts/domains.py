@@ -102,19 +102,18 @@ class Domain:
             FailedError: The VM is gone.
         """
 
-        def read(domain: libvirt.virDomain) -> tuple[str, DomainState, bool, bool, bool, str, tuple[str, ...]]:
+        def read(domain: libvirt.virDomain) -> tuple[str, DomainState, bool, bool, str, tuple[str, ...]]:
             persistent = bool(domain.isPersistent())
             return (
                 domain.name(),
                 domain_state(domain.state()[0]),
                 persistent,
                 bool(domain.autostart()) if persistent else False,
-                bool(domain.hasManagedSaveImage()),
                 domain.XMLDesc(0),
                 tuple(checkpoint.getName() for checkpoint in domain.listAllCheckpoints(0)),
             )
 
-        name, state, persistent, autostart, saved, xml, checkpoints = self.call("read the VM", read)
+        name, state, persistent, autostart, xml, checkpoints = self.call("read the VM", read)
         root = domain_xml.parse(xml)
         backend = domain_xml.tpm_backend(root)
         return VmFacts(
@@ -124,7 +123,7 @@ class Domain:
             state=state,
             persistent=persistent,
             autostart=autostart,
-            managed_save=saved or self._save_file_exists(name),
+            managed_save=self._is_saved(name),
             disks=tuple(DiskFacts(disk, None) for disk in domain_xml.disks(root)),
             checkpoints=checkpoints,
             agent_channel=domain_xml.agent_channel(root),
@@ -155,8 +154,8 @@ class Domain:
             )
         return disk.path
 
-    def _save_file_exists(self, name: str) -> bool:
-        """libvirt's own flag is stale after the file was put there by hand."""
+    def _is_saved(self, name: str) -> bool:
+        """Whether it starts from saved memory. The file decides; libvirt's own flag is stale when it was put there or taken away."""
         return self.session.files.exists(save_path(self.session, name))
 
     # -- its states ------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import libvirt
 
+from vmtui.hosts.domains import Domain
 from vmtui.hosts.session import HostSession
 
 
@@ -29,3 +30,16 @@ def define(session: HostSession, path: str, xml: str) -> None:
     session.with_libvirt(
         "fit the saved memory", lambda connection: connection.saveImageDefineXML(path, xml, 0), deadline_s=60.0
     )
+
+
+def forget(domain: Domain, path: str) -> None:
+    """Let libvirt see that a VM's saved memory is gone: it was renamed, and libvirt goes by a flag of its own. Safe to repeat.
+
+    libvirt clears the flag only together with the file, so an empty one is put there for it to remove.
+
+    Raises:
+        FailedError: libvirt refused.
+    """
+    if not domain.session.files.exists(path):
+        domain.session.files.write_new(path, b"")
+    domain.call("forget the saved memory", lambda handle: handle.managedSaveRemove(0))

@@ -128,6 +128,13 @@ def _check_tpm(flight: Preflight) -> None:
     backend = domain_xml.tpm_backend(flight.domain)
     if backend is None or backend.get("type") != "emulator":
         return
+    encryption = backend.find("encryption")
+    secret = encryption.get("secret", "") if encryption is not None else ""
+    if secret and not belongings.has_secret(flight.session, secret):
+        flight.failed(
+            "secret",
+            f"the TPM's state is encrypted with the secret {secret}, which is not on {flight.session.host.name}",
+        )
     if not any(item.role == Role.TPM for item in flight.point.files):
         why = next((item.reason for item in flight.point.left_out if item.name == Role.TPM), "it is older")
         flight.undone(

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 
 from vmtui.hosts import HostSession, belongings, saved
-from vmtui.hosts.domains import save_path, tpm_folder
+from vmtui.hosts.domains import Domain, save_path, tpm_folder
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId
 from vmtui.model.point import Role
@@ -111,6 +111,8 @@ def set_aside(context: RestoreContext, plan: RestorePlan) -> None:
     for aside in plan.asides:
         if files.exists(aside.path) and not files.exists(aside.kept_path(plan.run)):
             files.rename(aside.path, aside.kept_path(plan.run))
+        if aside.path == path:
+            saved.forget(Domain(context.session, plan.uuid), path)
 
 
 def bring_back(session: HostSession, plan: RestorePlan) -> None:

@@ -404,7 +404,7 @@ def _space(flight: Preflight) -> None:
     """Room for the data of every disk, by file system; sparse parts cost nothing."""
     needs: dict[str, int] = {}
     for folder, size in [(posixpath.dirname(disk.path), disk.data_bytes) for disk in flight.disks] + [
-        (posixpath.dirname(item.path), item.size) for item in flight.files if item.needed
+        (_nearest(flight, posixpath.dirname(item.path)), item.size) for item in flight.files if item.needed
     ]:
         needs[folder] = needs.get(folder, 0) + size
     problems = []
@@ -418,6 +418,13 @@ def _space(flight: Preflight) -> None:
         flight.failed("space", f"on {flight.session.host.name}: " + "; ".join(problems))
     elif needs:
         flight.passed("space", f"{sum(needs.values())} bytes needed")
+
+
+def _nearest(flight: Preflight, folder: str) -> str:
+    """The folder, or the nearest one above it that is there; libvirt makes its own folders when it needs them."""
+    while folder not in ("", "/") and flight.session.files.info(folder) is None:
+        folder = posixpath.dirname(folder)
+    return folder
 
 
 # -- the repository's side -----------------------------------------------------------------------

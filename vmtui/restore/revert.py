@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmtui.hosts import checkpoints, defining, domain_xml, storage
+from vmtui.hosts import checkpoints, defining, domain_xml, saved, storage
 from vmtui.hosts.domains import Domain, save_path, tpm_folder
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId, VmId, is_id
@@ -122,12 +122,15 @@ def _set_state_aside(context: RestoreContext, kept: Kept, domain: Domain) -> lis
     back = {path for path, _ in kept.files}
     tpm = tpm_folder(session, domain.uuid) + "/"
     doomed = [path for path in kept.made if path.startswith(tpm) and ".." not in path]
-    doomed.append(save_path(session, domain.name()))
+    memory = save_path(session, domain.name())
+    doomed.append(memory)
     checks = []
     for path in doomed:
         if path not in back and session.files.exists(path):
             aside = f"{path}.reverted-{kept.run}"
             session.files.rename(path, aside)
+            if path == memory:
+                saved.forget(domain, path)
             checks.append(
                 Check(f"file {posixpath.basename(path)}", True, f"belongs to the restored disks; it is now {aside}")
             )

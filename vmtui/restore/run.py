@@ -43,6 +43,8 @@ from vmtui.restore.write import DiskWriter
 
 _AGENT_S = 180.0
 _AGENT_POLL_S = 1.0
+_WAKE_S = 600.0
+"""A VM that wakes from saved memory reads all of it before it runs [s]."""
 
 
 # -- prepare -------------------------------------------------------------------------------------
@@ -432,7 +434,7 @@ def start(context: RestoreContext, plan: RestorePlan) -> list[Check]:
     untouched = []
     if not domain.state().active:
         untouched = check_untouched(context, plan)
-        domain.start()
+        domain.start(deadline_s=_WAKE_S)
     failpoint("restore.started")
     started = time.monotonic()
     checks = [*untouched, Check("boot", True, f"{plan.name} runs")]
@@ -465,8 +467,7 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
             _swap_back(session, place, plan.run)
         bring_back(session, plan)
     _remove_new(session, plan)
-    if not plan.request.keeps_identity:
-        remove_tpm_folders(session, plan)
+    remove_tpm_folders(session, plan)
     record = _record_path(plan.run, plan.disks)
     if plan.replaces_vm and record is not None:
         session.files.remove(record)
