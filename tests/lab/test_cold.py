@@ -87,11 +87,14 @@ def test_cold_transient(client: Client, vm: TestVm) -> None:
 
 
 def test_managed_save_present(client: Client, vm: TestVm) -> None:
-    """The point does not hold the saved memory, and says so; the saved memory stays."""
+    """The point holds the saved memory with the disks, and says what that means; the memory stays on the host."""
     vm.site.virsh("managedsave", vm.name, "--paused")
     document = client.backup(vm)
     assert any("managed save" in note for note in document["notes"])
     point = client.ok("show", document["point"], "--json").json
     assert any("managed save" in warning for warning in point["warnings"])
+    saved = vm.site.folder / "cfg" / "libvirt" / "qemu" / "save" / f"{vm.name}.save"
+    assert [(item["role"], item["size"]) for item in point["files"]] == [("save", saved.stat().st_size)]
+    assert (point["consistency"], "saved, not shut down" in point["consistency_reason"]) == ("crash", True)
     assert "yes" in next(line for line in vm.site.virsh("dominfo", vm.name).splitlines() if "Managed save" in line)
     vm.site.virsh("managedsave-remove", vm.name)

@@ -127,3 +127,36 @@ def test_elements_that_the_target_dropped_are_listed() -> None:
     wanted = domain("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")
     assert missing_elements(wanted, wanted) == []
     assert any("rng" in text for text in missing_elements(wanted, domain()))
+
+
+# -- firmware and media --------------------------------------------------------------------------
+
+
+def test_variables_of_firmware_that_libvirt_chose_are_named() -> None:
+    """Such a definition may name no file; without a name libvirt would make the variables anew."""
+    xml = domain(os="<type>hvm</type>").replace("<os>", "<os firmware='efi'>")
+    root, _ = fitted(xml, replace(TARGET, files={"nvram": "/new/copy_VARS.fd"}))
+    assert root.findtext("./os/nvram") == "/new/copy_VARS.fd"
+
+
+def test_loader_is_named_where_it_was_put() -> None:
+    os = "<type>hvm</type><loader readonly='yes' type='pflash'>/gone/CODE.fd</loader><nvram>/old/VARS.fd</nvram>"
+    root, _ = fitted(domain(os=os), replace(TARGET, files={"loader": "/new/CODE.fd", "nvram": "/new/VARS.fd"}))
+    loader = root.find("./os/loader")
+    assert loader is not None
+    assert (loader.text, loader.get("type")) == ("/new/CODE.fd", "pflash")
+
+
+def test_restored_medium_is_in_its_drive() -> None:
+    drive = (
+        "<disk type='volume' device='cdrom'><driver name='qemu' type='raw'/><source pool='iso' volume='seed.iso'/>"
+        "<target dev='sda' bus='sata'/><readonly/></disk>"
+    )
+    root, changes = fitted(domain(drive), replace(TARGET, media={"sda": "/new/seed.iso"}))
+    disk = root.find("./devices/disk[@device='cdrom']")
+    assert disk is not None
+    source = disk.find("source")
+    assert source is not None
+    assert (disk.get("type"), source.attrib) == ("file", {"file": "/new/seed.iso"})
+    assert disk.find("readonly") is not None
+    assert not any("taken out" in change for change in changes)

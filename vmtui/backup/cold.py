@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vmtui.backup.context import BackupContext
 from vmtui.backup.journal import LeafJournal
 from vmtui.backup.plan import BackupPlan, DiskPlan, usable_at_rest
+from vmtui.backup.state import SavedMemory, State, look, store
 from vmtui.backup.transfer import DiskRead, DiskTransfer, SampleDiffersError, Source
 from vmtui.failpoint import failpoint
 from vmtui.hosts import checkpoints, storage
@@ -44,6 +45,8 @@ class ColdRead:
     """The new checkpoint's bitmaps are in the images."""
     libvirt: str
     hypervisor: str
+    state: State = field(default_factory=State)
+    """Firmware variables, TPM and saved memory."""
 
 
 def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRead:
@@ -66,7 +69,11 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
     context.keep_definition(domain.definition())
     with _held_down(context, domain, plan):
         now = context.now()
+        memory = SavedMemory(context, plan.name) if plan.managed_save else None
         done = [_read_disk(context, plan, disk, writer) for disk in plan.disks]
+        state = store(context, look(context, plan.request.vm, plan.name), writer)
+        if memory is not None:
+            state = replace(state, files=(*state.files, memory.store(plan.run, writer)))
         failpoint("cold.read")
         marked = _mark(context, domain, plan, now)
         failpoint("cold.marked")
@@ -82,6 +89,7 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
         marked=marked,
         libvirt=version_text(libvirt),
         hypervisor=version_text(hypervisor),
+        state=state,
     )
 
 

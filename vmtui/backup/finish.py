@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from xml.etree.ElementTree import Element
 
 from vmtui.backup.context import BackupContext
-from vmtui.backup.plan import BackupPlan, DiskPlan
+from vmtui.backup.plan import MEDIA, BackupPlan, DiskPlan
+from vmtui.backup.state import State, store_file, store_stream
 from vmtui.backup.transfer import DiskRead
 from vmtui.failpoint import failpoint
-from vmtui.hosts import checkpoints, domain_xml
+from vmtui.hosts import belongings, checkpoints, domain_xml
+from vmtui.hosts.domain_xml import BootFile
 from vmtui.hosts.domains import Domain
 from vmtui.model.errors import FailedError
 from vmtui.model.ids import PointId
@@ -20,12 +24,18 @@ from vmtui.model.point import (
     Consistency,
     LeftOut,
     PointDisk,
+    Record,
     RestorePoint,
+    Role,
 )
-from vmtui.repository import FANOUT, ZERO_ID, BlobWriter, MapBuilder, PointName, block_count
+from vmtui.model.vm import Disk
+from vmtui.repository import BlobWriter, PointName
 
 _FILE_LIMIT = 512 << 20
 """A kernel or initrd beyond this is left out [bytes]."""
+_MEDIUM_LIMIT = 16 << 30
+"""A CD-ROM image beyond this is left out even on request [bytes]."""
+_SNAPSHOT = "its description is kept as a record; the point is of the disks as they are now, without what it froze"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,9 @@ class Collected:
 
     files: tuple[CapturedFile, ...]
     left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...] = ()
+    snapshots: tuple[Record, ...] = ()
+    other_checkpoints: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +65,16 @@ class Outcome:
     versions: Mapping[str, str]
 
 
-def collect(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> Collected:
-    """Take NVRAM, kernel, initrd and device tree where the host has them as files. Safe to repeat.
+def collect(context: BackupContext, plan: BackupPlan, state: State, writer: BlobWriter) -> Collected:
+    """Take kernel, initrd, device tree and loader where the host has them as files, and media if wanted. Safe to repeat.
 
     What cannot be read is named on the point; it does not cost the disks that were read.
+
+    Args:
+        context: Of the run.
+        plan: Of the run.
+        state: Firmware and TPM, which were taken at the instant of the point.
+        writer: Where blocks go.
 
     Raises:
         UnreachableError: Host or repository do not answer.
@@ -63,35 +82,61 @@ def collect(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> Col
     context.watch.phase("collect")
     definition = context.definition(plan.request.vm)
     root = domain_xml.parse(definition.live or definition.inactive)
-    files: list[CapturedFile] = []
-    left_out: list[LeftOut] = []
+    files = list(state.files)
+    left_out = list(state.left_out)
     for item in domain_xml.boot_files(root):
-        try:
-            data = context.session.files.read(item.path, _FILE_LIMIT)
-        except FailedError as error:
-            left_out.append(LeftOut(item.role, error.cause))
-            context.watch.note(f"{item.role} was not taken: {error.cause}")
-            continue
-        node = store_stream(data, writer, context.repository.block_size)
-        files.append(CapturedFile(item.role, item.path, len(data), node.hex()))
+        _take(context, item.role, partial(_small, context, item, writer), files, left_out)
+    if plan.request.media:
+        for disk in _media(root):
+            _take(context, disk.target, partial(_medium, context, plan, disk, writer), files, left_out)
+    left_out += [LeftOut(name, why, disk=False) for name, why in domain_xml.host_belongings(root)]
+    domain = Domain(context.session, plan.request.vm)
+    snapshots = belongings.snapshots(domain)
+    left_out += [LeftOut(f"snapshot {item.name}", _SNAPSHOT, disk=False) for item in snapshots]
+    others = belongings.checkpoints_of_others(domain, checkpoints.own_prefix(context.repository.id))
     failpoint("backup.collected")
-    return Collected(tuple(files), tuple(left_out))
+    return Collected(tuple(files), tuple(left_out), state.warnings, snapshots, others)
 
 
-def store_stream(data: bytes, writer: BlobWriter, block_size: int) -> bytes:
-    """Store a file as a disk is stored.
+def _take(
+    context: BackupContext,
+    name: str,
+    read: Callable[[], CapturedFile],
+    files: list[CapturedFile],
+    left_out: list[LeftOut],
+) -> None:
+    try:
+        files.append(read())
+    except FailedError as error:
+        left_out.append(LeftOut(name, error.cause, disk=False))
+        context.watch.note(f"{name} was not taken: {error.cause}")
 
-    Returns:
-        Its map's top node.
-    """
-    blocks = block_count(len(data), block_size)
-    builder = MapBuilder(writer.store_node, blocks)
-    padded = memoryview(data + bytes(-len(data) % block_size))
-    span = FANOUT * block_size
-    for leaf, start in enumerate(range(0, len(padded), span)):
-        ids = writer.store_blocks(padded[start : start + span]).ids
-        builder.set_leaf(leaf, writer.store_node(ids) if ids != bytes(len(ids)) else ZERO_ID)
-    return builder.finish()
+
+def _small(context: BackupContext, item: BootFile, writer: BlobWriter) -> CapturedFile:
+    data = context.session.files.read(item.path, _FILE_LIMIT)
+    return CapturedFile(
+        item.role, item.path, len(data), store_stream(data, writer, context.repository.block_size).hex()
+    )
+
+
+def _media(root: Element) -> list[Disk]:
+    """Drives with a medium that is a file or a volume."""
+    return [
+        disk
+        for disk in domain_xml.disks(root)
+        if disk.device in MEDIA and disk.source_type in ("file", "volume") and (disk.path or disk.volume)
+    ]
+
+
+def _medium(context: BackupContext, plan: BackupPlan, disk: Disk, writer: BlobWriter) -> CapturedFile:
+    path = Domain(context.session, plan.request.vm).image_path(disk)
+    info = context.session.files.info(path)
+    if info is not None and info.size > _MEDIUM_LIMIT:
+        raise FailedError(
+            "REMOTE-COMMAND", f"{path} on {context.session.host.name} has {info.size} bytes, more than {_MEDIUM_LIMIT}."
+        )
+    size, root = store_file(context, plan.run, path, writer, f"medium {disk.target}")
+    return CapturedFile(Role.MEDIUM, path, size, root, part=disk.target)
 
 
 def commit(
@@ -130,7 +175,7 @@ def commit(
             _point_disk(disk, read, tracked=checkpoint is not None and disk.tracked)
             for disk, read in zip(outcome.disks, outcome.reads, strict=True)
         ),
-        left_out=plan.left_out + collected.left_out,
+        left_out=_still_left_out(plan, collected),
         files=collected.files,
         xml_inactive=definition.inactive,
         xml_live=definition.live,
@@ -142,12 +187,20 @@ def commit(
         started=started,
         finished=context.now(),
         versions=outcome.versions,
-        warnings=plan.warnings,
+        warnings=plan.warnings + collected.warnings,
         pools=plan.pools,
         saw=plan.saw,
+        snapshots=collected.snapshots,
+        other_checkpoints=collected.other_checkpoints,
     )
     context.repository.points.commit(point)
     return point
+
+
+def _still_left_out(plan: BackupPlan, collected: Collected) -> tuple[LeftOut, ...]:
+    """What the plan left out and was not taken on request after all."""
+    taken = {item.part for item in collected.files if item.role == Role.MEDIUM}
+    return tuple(item for item in plan.left_out if item.name not in taken) + collected.left_out
 
 
 def _checkpoint(context: BackupContext, plan: BackupPlan) -> Checkpoint | None:

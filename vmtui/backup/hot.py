@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vmtui import __version__
 from vmtui.backup.context import BackupContext
 from vmtui.backup.plan import BackupPlan, DiskPlan
 from vmtui.backup.prepare import busy, scratch_file, scratch_mark
+from vmtui.backup.state import State, look, settle, store_apart
 from vmtui.backup.transfer import DiskRead, DiskTransfer, SampleDiffersError, Source
 from vmtui.failpoint import failpoint
 from vmtui.hosts import HostSession, backup_job, checkpoints, quiesce, sentry, storage
@@ -56,6 +57,8 @@ class Begun:
     """The plan's disks; some may have become full."""
     libvirt: str
     hypervisor: str
+    state: State = field(default_factory=State)
+    """Firmware variables and TPM at the same instant."""
 
 
 # -- begin ---------------------------------------------------------------------------------------
@@ -102,13 +105,19 @@ def _begin(context: BackupContext, domain: Domain, plan: BackupPlan) -> Begun:
         context.watch.phase("freeze" if plan.mode is Mode.HOT else "pause")
         frozen = _frozen if plan.mode is Mode.HOT else _paused
         context.keep_definition(domain.definition())
+        before = look(context, plan.request.vm, plan.name)
         with frozen(context, domain, plan) as quiet:
             context.watch.phase("begin")
             _call_begin(context, domain, plan)
             now = context.now()
             failpoint("backup.begun")
+            if plan.mode is Mode.PAUSED:
+                before = look(context, plan.request.vm, plan.name)
             context.watch.phase("thaw")
     failpoint("backup.thawed")
+    moved: tuple[str, ...] = ()
+    if plan.mode is not Mode.PAUSED:  # what was copied while the VM stood still is exact
+        before, moved = settle(context, plan.request.vm, plan.name, before)
     libvirt, hypervisor = session.with_libvirt(
         "read the versions", lambda link: (link.getLibVersion(), link.getVersion())
     )
@@ -121,6 +130,7 @@ def _begin(context: BackupContext, domain: Domain, plan: BackupPlan) -> Begun:
         disks=plan.disks,
         libvirt=version_text(libvirt),
         hypervisor=version_text(hypervisor),
+        state=store_apart(context, before, moved),
     )
 
 

@@ -14,6 +14,8 @@ _READABLE = frozenset({"file", "block", "volume", "network"})
 """Sources that QEMU exports while the VM runs."""
 _AT_REST = frozenset({"file", "block", "volume"})
 """Sources that can be read while the VM is off."""
+MEDIA = frozenset({"cdrom", "floppy"})
+"""Drives whose medium is taken only on request."""
 _NO_BLOCK_JOBS = frozenset({"sd"})
 """Buses whose disks refuse block jobs."""
 
@@ -28,6 +30,8 @@ class BackupRequest:
     """The VM's name when it was asked for; for messages only."""
     mode: Mode
     full: bool = False
+    media: bool = False
+    """Take what is in the CD-ROM and floppy drives along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class BackupPlan:
     """Folder of each pool that a disk lives in."""
     saw: tuple[str, ...] = ()
     """Records of named garbage that this run does not rely on."""
+    managed_save: bool = False
+    """The VM's memory was saved and goes with the disks."""
 
 
 def effective_mode(request: BackupRequest, facts: VmFacts) -> Mode:
@@ -157,7 +163,7 @@ def _left_out(disk: Disk, mode: Mode) -> str:
     allowed = _AT_REST if mode is Mode.COLD else _READABLE
     when = "while the VM is off" if mode is Mode.COLD else "by QEMU"
     reasons = (
-        (disk.device in ("cdrom", "floppy"), f"{disk.device}: {disk.path or 'no medium'}"),
+        (disk.device in MEDIA, f"{disk.device}: {_medium(disk)}"),
         (not disk.source_type, "no source"),
         (disk.read_only, "read-only"),
         (disk.transient, "transient: libvirt refuses block jobs on it"),
@@ -166,6 +172,11 @@ def _left_out(disk: Disk, mode: Mode) -> str:
         (disk.source_type not in allowed, f"source of type {disk.source_type} cannot be read {when}"),
     )
     return next((reason for applies, reason in reasons if applies), "")
+
+
+def _medium(disk: Disk) -> str:
+    where = disk.path or (f"{disk.pool}/{disk.volume}" if disk.volume else "")
+    return f"{where}; taken on request (--with-media)" if where else "no medium"
 
 
 def _plan_disk(item: DiskFacts, parent: Parent, mode: Mode, *, full: bool) -> DiskPlan:
@@ -270,6 +281,29 @@ def _warnings(item: DiskFacts) -> list[str]:
         )
     if item.disk.shareable:
         warnings.append(f"{item.disk.target} is shareable: writes of other VMs are not tracked.")
+    return warnings
+
+
+def general_warnings(facts: VmFacts, *, encrypted: bool) -> list[str]:
+    """What the operator should know before the VM as a whole is taken. Pure.
+
+    Args:
+        facts: Of the VM.
+        encrypted: Whether the repository is.
+    """
+    warnings = []
+    saved = facts.managed_save and not facts.state.active
+    if saved:
+        warnings.append(
+            f"{facts.name} has saved memory (managed save), which is taken with the disks: brought back as itself it wakes "
+            "where it slept; a new VM made from this point starts anew, as after a power cut."
+        )
+    secret = [*(["the TPM's state"] if facts.tpm == "emulator" else []), *(["saved memory"] if saved else [])]
+    if secret and not encrypted:
+        warnings.append(
+            f"{' and '.join(secret)} of {facts.name} may hold keys, and this repository is not encrypted: whoever can read it, "
+            "has them."
+        )
     return warnings
 
 

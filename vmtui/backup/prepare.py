@@ -14,6 +14,7 @@ from vmtui.backup.plan import (
     Parent,
     check_worth,
     effective_mode,
+    general_warnings,
     plan_disks,
 )
 from vmtui.failpoint import failpoint
@@ -72,7 +73,8 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
         parent_checkpoint=keep if parent.checkpoint_usable else None,
         checkpoint=_new_checkpoint(context, disks, facts),
         agent_channel=facts.agent_channel,
-        warnings=tuple(warnings + _general_warnings(facts)),
+        warnings=tuple(warnings + general_warnings(facts, encrypted=context.repository.identity.encrypted)),
+        managed_save=facts.managed_save and not facts.state.active,
         obsolete_checkpoints=tuple(name for name in facts.checkpoints if name.startswith(prefix)),
         pools=_pool_folders(context, session, disks),
         saw=saw,
@@ -127,14 +129,6 @@ def _new_checkpoint(context: BackupContext, disks: Iterable[DiskPlan], facts: Vm
     name = checkpoints.new_name(context.repository.id, context.now())
     assert name not in facts.checkpoints
     return name
-
-
-def _general_warnings(facts: VmFacts) -> list[str]:
-    if facts.managed_save:
-        return [
-            f"{facts.name} has saved memory (managed save), which this point does not hold: restored, it starts anew."
-        ]
-    return []
 
 
 # -- what is in the way --------------------------------------------------------------------------

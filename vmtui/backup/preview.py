@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vmtui.backup.context import BackupContext
-from vmtui.backup.plan import BackupRequest, DiskPlan, check_worth, effective_mode, plan_disks
+from vmtui.backup.plan import BackupRequest, DiskPlan, check_worth, effective_mode, general_warnings, plan_disks
 from vmtui.backup.prepare import find_parent, with_checkpoint
 from vmtui.hosts import checkpoints
 from vmtui.hosts.domains import Domain
@@ -61,7 +61,7 @@ def preview(context: BackupContext, request: BackupRequest) -> Preview:
         state=facts.state.value,
         disks=tuple(disks),
         left_out=tuple(left_out),
-        warnings=tuple(warnings),
+        warnings=tuple(warnings + general_warnings(facts, encrypted=context.repository.identity.encrypted)),
         changed={target: size for target, size in changed.items() if target in wanted},
         shutdown_limit_s=context.session.host.shutdown_s,
         agent=facts.agent_channel,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from vmtui.overview.fleet import find_vms
 from vmtui.overview.words import printable, size
 from vmtui.policy import assign
 
+if TYPE_CHECKING:
+    from vmtui.backup import BackupRequest
+
 
 @click.command()
 @click.argument("vms", nargs=-1, required=True, metavar="VM...")
@@ -23,21 +26,18 @@ from vmtui.policy import assign
     "--mode", type=click.Choice([mode.value for mode in Mode]), default=None, help="By default as the VM's tier says."
 )
 @click.option("--full", is_flag=True, help="Read every disk in full, also where changes are tracked.")
+@click.option("--with-media", "media", is_flag=True, help="Take what is in the CD-ROM and floppy drives along.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @pass_cli
-def backup(cli: Cli, vms: tuple[str, ...], mode: str | None, full: bool, detach: bool) -> int:
+def backup(cli: Cli, vms: tuple[str, ...], mode: str | None, full: bool, media: bool, detach: bool) -> int:
     """Make a restore point of each VM (`name` or `host/name`).
 
     hot: a frozen view of the running VM, which goes on. paused: the same, with the VM paused for a moment.
     cold: the VM is shut down, read, and started again. A VM that is off is always read cold.
     """
-    from vmtui.backup import BackupRequest
-
     cli.jobs.warm_up()
     found = find_vms(cli.settings, vms)
-    wanted = [
-        BackupRequest(vm.host, vm.uuid, vm.name, Mode(mode) if mode else _tier_mode(cli, vm), full) for vm in found
-    ]
+    wanted = [_request(cli, vm, mode, full=full, media=media) for vm in found]
     # Whatever is wrong with the repository is told before a job is made of it.
     assert cli.repository.id
     jobs = [enqueue(cli, Wanted(JobKind.BACKUP, item.host, item.name, item)) for item in wanted]
@@ -53,9 +53,20 @@ def backup(cli: Cli, vms: tuple[str, ...], mode: str | None, full: bool, detach:
     return worst([_exit_code(record) for record in records])
 
 
-def _tier_mode(cli: Cli, vm: Vm) -> Mode:
+def _request(cli: Cli, vm: Vm, mode: str | None, *, full: bool, media: bool) -> BackupRequest:
+    """What is asked for, and what the VM's tier says where nothing was asked for."""
+    from vmtui.backup import BackupRequest
+
     tier = assign(vm, cli.settings.rules, cli.settings.tiers, cli.settings.default_tier).tier
-    return tier.mode if tier is not None else Mode.HOT
+    by_tier = tier.mode if tier is not None else Mode.HOT
+    return BackupRequest(
+        host=vm.host,
+        vm=vm.uuid,
+        name=vm.name,
+        mode=Mode(mode) if mode else by_tier,
+        full=full,
+        media=media or (tier is not None and tier.media),
+    )
 
 
 def _tell_detached(cli: Cli, jobs: list[JobId]) -> None:

@@ -105,7 +105,11 @@ def show(cli: Cli, point: str, definition: bool) -> int:
             )
         )
     for item in data["files"]:
-        cli.output.text(printable(f"file {item['role']:15} {item['path']}, {size(item['size'])}"))
+        label = f"{item['role']} {item['part']}".rstrip()
+        cli.output.text(printable(f"file {label:15} {item['path']}, {size(item['size'])}"))
+    for kind, key in (("snapshot", "snapshots"), ("checkpoint", "other_checkpoints")):
+        for name in data[key]:
+            cli.output.text(printable(f"record: {kind} {name}"))
     for item in data["left_out"]:
         cli.output.text(printable(f"not held: {item['name']:10} {item['reason']}"))
     for warning in data["warnings"]:

@@ -28,6 +28,10 @@ _MARKS = {True: "passed", False: "FAILED", None: "not done"}
 @click.option("--to", "host", default=None, help="Host; by default the one that the point is of.")
 @click.option("--in-place", is_flag=True, help="Bring the VM back as itself; its old disks are kept aside.")
 @click.option(
+    "--same-identity", is_flag=True, help="Bring a lost VM back as itself; nothing of it may be left on the host."
+)
+@click.option("--new-nvram", is_flag=True, help="Your word that the firmware's variables start anew if need be.")
+@click.option(
     "--map-network", "networks", multiple=True, metavar="A=B", help="What was on network A goes on B; B may be none."
 )
 @click.option("--map-pool", "pools", multiple=True, metavar="A=B", help="Disks of pool or folder A go into pool B.")
@@ -42,6 +46,8 @@ def restore(
     name: str | None,
     host: str | None,
     in_place: bool,
+    same_identity: bool,
+    new_nvram: bool,
     networks: tuple[str, ...],
     pools: tuple[str, ...],
     start: bool,
@@ -67,6 +73,8 @@ def restore(
         host=target,
         name=name,
         in_place=in_place,
+        same_identity=same_identity,
+        new_nvram=new_nvram,
         networks=_mapping("--map-network", networks),
         pools=_mapping("--map-pool", pools),
         start=start,
@@ -156,7 +164,7 @@ def _print_plan_text(cli: Cli, plan: RestorePlan, manifest: RestorePoint) -> Non
             f"From      point {manifest.id} of {plan.origin}, {plan.point_time}, {manifest.mode}, {manifest.consistency}{why}"
         )
     )
-    kind = "the VM itself" if plan.request.in_place else "a new VM"
+    kind = "the VM itself" if plan.request.keeps_identity else "a new VM"
     say(
         printable(
             f"To        {plan.request.host}, {kind} {plan.name}{', started' if plan.request.start else ', powered off'}"

@@ -213,6 +213,7 @@ def _tier(name: str, table: Table) -> Tier:
         rto_s=table.parsed("rto", duration_s) if table.has("rto") else None,
         mode=table.parsed("mode", _mode, Mode.HOT),
         keep=_keep(table.table("keep")),
+        media=table.take("media", bool, False),
     )
     table.finish()
     return tier

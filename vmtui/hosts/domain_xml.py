@@ -11,6 +11,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from vmtui.model.errors import FailedError
+from vmtui.model.point import Role
 from vmtui.model.vm import Disk
 
 
@@ -79,15 +80,46 @@ class BootFile:
 
 
 def boot_files(domain: Element) -> Iterator[BootFile]:
-    """NVRAM, kernel, initrd and device tree, where the XML names files; the loader is the host's own."""
-    for role, tag in (("kernel", "kernel"), ("initrd", "initrd"), ("dtb", "dtb"), ("nvram", "nvram")):
-        element = domain.find(f"./os/{tag}")
-        if element is None:
-            continue
-        source = element.find("source")
-        path = source.get("file", "") if source is not None else (element.text or "").strip()
+    """Kernel, initrd, device tree and loader, where the XML names files: what a running VM does not change."""
+    for role in (Role.KERNEL, Role.INITRD, Role.DTB, Role.LOADER):
+        path = text_of(domain, f"./os/{role}")
         if posixpath.isabs(path):
             yield BootFile(role, path)
+
+
+def has_nvram(domain: Element) -> bool:
+    """Whether the VM's firmware keeps variables."""
+    system = domain.find("os")
+    return system is not None and (system.find("nvram") is not None or system.get("firmware") == "efi")
+
+
+def nvram_source(domain: Element) -> tuple[str, str]:
+    """(kind, path) of the firmware's variables: `file` and a path, which is empty when the XML does not name it."""
+    element = domain.find("./os/nvram")
+    if element is None:
+        return "file", ""
+    source = element.find("source")
+    if source is None:
+        return element.get("type", "file"), (element.text or "").strip()
+    return element.get("type", "file"), source.get("file", "")
+
+
+def tpm_backend(domain: Element) -> Element | None:
+    """The TPM's backend: its `type` is emulator, passthrough or external."""
+    return domain.find("./devices/tpm/backend")
+
+
+def host_belongings(domain: Element) -> Iterator[tuple[str, str]]:
+    """(name, why) of what the VM uses of its host and no backup can take along."""
+    for element in domain.findall("./devices/filesystem"):
+        source = element.find("source")
+        folder = (source.get("dir") or source.get("socket") or "") if source is not None else ""
+        yield f"filesystem {folder}".rstrip(), "a folder of the host that is shared with the VM"
+    for element in domain.findall("./devices/hostdev"):
+        words = filter(None, (element.get("type"), element.get("mode"), element.get("name")))
+        yield " ".join(("hostdev", *words)), "a device of the host"
+    for element in domain.findall("./devices/shmem"):
+        yield f"shmem {element.get('name', '')}".rstrip(), "memory that is shared with others"
 
 
 def networks(domain: Element) -> tuple[tuple[str, str], ...]:

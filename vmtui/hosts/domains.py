@@ -102,20 +102,20 @@ class Domain:
             FailedError: The VM is gone.
         """
 
-        def read(domain: libvirt.virDomain) -> tuple[str, DomainState, bool, bool, bool, str, tuple[str, ...]]:
+        def read(domain: libvirt.virDomain) -> tuple[str, DomainState, bool, bool, str, tuple[str, ...]]:
             persistent = bool(domain.isPersistent())
             return (
                 domain.name(),
                 domain_state(domain.state()[0]),
                 persistent,
                 bool(domain.autostart()) if persistent else False,
-                bool(domain.hasManagedSaveImage()),
                 domain.XMLDesc(0),
                 tuple(checkpoint.getName() for checkpoint in domain.listAllCheckpoints(0)),
             )
 
-        name, state, persistent, autostart, saved, xml, checkpoints = self.call("read the VM", read)
+        name, state, persistent, autostart, xml, checkpoints = self.call("read the VM", read)
         root = domain_xml.parse(xml)
+        backend = domain_xml.tpm_backend(root)
         return VmFacts(
             host=self.session.host.name,
             uuid=self.uuid,
@@ -123,10 +123,11 @@ class Domain:
             state=state,
             persistent=persistent,
             autostart=autostart,
-            managed_save=saved or self._save_file_exists(name),
+            managed_save=self._is_saved(name),
             disks=tuple(DiskFacts(disk, None) for disk in domain_xml.disks(root)),
             checkpoints=checkpoints,
             agent_channel=domain_xml.agent_channel(root),
+            tpm=backend.get("type", "") if backend is not None else "",
         )
 
     def _disk_facts(self, disk: Disk) -> DiskFacts:
@@ -153,10 +154,9 @@ class Domain:
             )
         return disk.path
 
-    def _save_file_exists(self, name: str) -> bool:
-        """libvirt's own flag is stale after the file was put there by hand."""
-        folder = posixpath.join(qemu_folder(self.session), "save")
-        return self.session.files.exists(posixpath.join(folder, f"{name}.save"))
+    def _is_saved(self, name: str) -> bool:
+        """Whether it starts from saved memory. The file decides; libvirt's own flag is stale when it was put there or taken away."""
+        return self.session.files.exists(save_path(self.session, name))
 
     # -- its states ------------------------------------------------------------------------------
 
@@ -262,6 +262,23 @@ def qemu_folder(session: HostSession) -> str:
     if urlsplit(session.host.uri).path == "/session":
         return posixpath.join(session.environment("XDG_CONFIG_HOME", "$HOME/.config"), "libvirt", "qemu")
     return "/var/lib/libvirt/qemu"
+
+
+def save_path(session: HostSession, name: str) -> str:
+    """Where libvirt keeps the memory of a VM that it saved (managed save)."""
+    return posixpath.join(qemu_folder(session), "save", f"{name}.save")
+
+
+def nvram_path(session: HostSession, name: str) -> str:
+    """Where libvirt keeps a VM's firmware variables when its definition does not say."""
+    return posixpath.join(qemu_folder(session), "nvram", f"{name}_VARS.fd")
+
+
+def tpm_folder(session: HostSession, uuid: VmId) -> str:
+    """Where libvirt keeps the state of a VM's emulated TPM."""
+    if urlsplit(session.host.uri).path == "/session":
+        return posixpath.join(qemu_folder(session), "swtpm", uuid)
+    return posixpath.join("/var/lib/libvirt/swtpm", uuid)
 
 
 def run_folder(session: HostSession, domain_id: int) -> str | None:

@@ -23,6 +23,8 @@ class FileInfo:
     size: int
     regular: bool
     folder: bool
+    changed: int = 0
+    """When it was written last [s since 1970]."""
 
 
 class Files:
@@ -54,7 +56,7 @@ class Files:
             except FileNotFoundError:
                 return None
         mode = attributes.st_mode or 0
-        return FileInfo(attributes.st_size or 0, stat.S_ISREG(mode), stat.S_ISDIR(mode))
+        return FileInfo(attributes.st_size or 0, stat.S_ISREG(mode), stat.S_ISDIR(mode), attributes.st_mtime or 0)
 
     def exists(self, path: str) -> bool:
         """Whether anything is at `path`, even a dangling link."""

@@ -174,6 +174,11 @@ _ROWS = (
     ("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.", "There is nothing to undo."),
     # failed
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),
+    (
+        "VM-STARTED",
+        "The VM was started while its saved memory and its disks were read, so that they do not fit each other.",
+        "Back it up again.",
+    ),
     ("VM-STOPPED", "The VM stopped while it was backed up, and its frozen view went with it.", "Back it up again."),
     (
         "VM-WILL-NOT-STOP",

@@ -92,6 +92,24 @@ class LeftOut:
 
     name: str
     reason: str
+    disk: bool = True
+    """It is a disk; else a file, a device or a snapshot."""
+
+
+class Role(StrEnum):
+    """What a captured file is to its VM."""
+
+    NVRAM = "nvram"
+    KERNEL = "kernel"
+    INITRD = "initrd"
+    DTB = "dtb"
+    LOADER = "loader"
+    TPM = "tpm"
+    """A file of the emulated TPM's state."""
+    SAVE = "save"
+    """The memory of a VM that was saved (managed save) when its disks were read."""
+    MEDIUM = "medium"
+    """What is in a CD-ROM or floppy drive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +117,28 @@ class CapturedFile:
     """A file that belongs to the VM besides its disks."""
 
     role: str
-    """nvram, kernel, initrd, dtb or loader."""
+    """One of `Role`; a newer writer may know more."""
     path: str
     size: int
     root: str
     """Id of its map's top node [hex]; mapped as a disk is."""
+    part: str = ""
+    """Which of several: a TPM file's path inside its folder, a medium's target."""
+    owner: str = ""
+    """`user:group` on its host, where that matters to a restore."""
+
+    @property
+    def label(self) -> str:
+        """For people, and unique within a point."""
+        return f"{self.role} {self.part}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Metadata that is kept for information; nothing is restored from it."""
+
+    name: str
+    xml: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +187,10 @@ class RestorePoint:
     """Folder of each pool that a disk lived in, by pool name."""
     saw: tuple[str, ...] = ()
     """Records of named garbage that nothing of this point relies on."""
+    snapshots: tuple[Record, ...] = ()
+    """The VM's snapshots as libvirt described them; what they hold is not in the point."""
+    other_checkpoints: tuple[Record, ...] = ()
+    """Checkpoints of other programs."""
 
 
 class EventKind(StrEnum):

@@ -40,6 +40,8 @@ class Tier:
     """Acceptable downtime [s]."""
     mode: Mode = Mode.HOT
     keep: KeepRule = KeepRule()
+    media: bool = False
+    """What is in the VMs' CD-ROM and floppy drives is taken along."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,3 +116,5 @@ class VmFacts:
     """Names of all checkpoints that libvirt lists, ours and others'."""
     agent_channel: str
     """`connected`, `disconnected` or `absent`."""
+    tpm: str = ""
+    """Kind of its TPM's backend: emulator, passthrough, …; empty when it has none."""

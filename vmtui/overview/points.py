@@ -23,6 +23,12 @@ class FileView:
     role: str
     path: str
     size: int
+    part: str = ""
+
+    @property
+    def label(self) -> str:
+        """Which file it is, for people."""
+        return f"{self.role} {self.part}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,12 @@ class PointView:
     warnings: tuple[str, ...]
     held: str | None = None
     """Why no rule may prune it; None when nobody holds it."""
+    snapshots: tuple[str, ...] = ()
+    """Names of snapshots whose description is kept as a record."""
+    other_checkpoints: tuple[str, ...] = ()
+    """Names of other programs' checkpoints, kept likewise."""
+    autostart: bool = False
+    """The VM starts with its host."""
 
     @property
     def good(self) -> bool:
@@ -61,7 +73,7 @@ class PointView:
     @property
     def left_out_disks(self) -> tuple[LeftOut, ...]:
         """Disks that it does not hold; media that belong to nobody are not meant."""
-        return tuple(item for item in self.left_out if not item.reason.startswith(("cdrom", "floppy")))
+        return tuple(item for item in self.left_out if item.disk and not item.reason.startswith(("cdrom", "floppy")))
 
     @property
     def virtual_size(self) -> int:
@@ -92,7 +104,7 @@ def view_of(point: RestorePoint, status: PointStatus) -> PointView:
         consistency_reason=point.consistency_reason,
         disks=point.disks,
         left_out=point.left_out,
-        files=tuple(FileView(item.role, item.path, item.size) for item in point.files),
+        files=tuple(FileView(item.role, item.path, item.size, item.part) for item in point.files),
         verified=status.verified,
         damaged=status.damaged,
         parent=point.parent,
@@ -103,6 +115,9 @@ def view_of(point: RestorePoint, status: PointStatus) -> PointView:
         versions=point.versions,
         warnings=point.warnings,
         held=status.held,
+        snapshots=tuple(item.name for item in point.snapshots),
+        other_checkpoints=tuple(item.name for item in point.other_checkpoints),
+        autostart=point.autostart,
     )
 
 

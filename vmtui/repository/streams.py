@@ -16,7 +16,7 @@ def streams(point: RestorePoint) -> Iterator[tuple[str, int, str]]:
     for disk in point.disks:
         yield disk.name, disk.virtual_size, disk.root
     for item in point.files:
-        yield item.role, item.size, item.root
+        yield item.label, item.size, item.root
 
 
 def open_map(repository: Repository, size: int, root: str) -> MapReader:

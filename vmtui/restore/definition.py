@@ -38,6 +38,8 @@ class Target:
     """Host devices, generation id and other things of the original are not taken along."""
     existing: frozenset[str] = frozenset()
     """Paths of media and read-only disks that are there."""
+    media: Mapping[str, str] = field(default_factory=dict)
+    """Target: path of a restored medium."""
     kept_record: str | None = None
     """Path of the record of what an in-place restore kept."""
 
@@ -97,25 +99,32 @@ def _fit_system(domain: Element, target: Target, result: Fitted) -> None:
     system = domain.find("os")
     if system is None:
         return
-    for role in ("kernel", "initrd", "dtb"):
+    for role in ("kernel", "initrd", "dtb", "loader"):
         element = system.find(role)
         if element is not None and role in target.files and element.text != target.files[role]:
             result.changes.append(f"{role} is {target.files[role]}")
             element.text = target.files[role]
-    nvram = system.find("nvram")
-    if nvram is not None and "nvram" in target.files:
-        for child in list(nvram):
-            nvram.remove(child)
-        nvram.attrib.pop("type", None)
-        nvram.text = target.files["nvram"]
-        result.changes.append(f"firmware variables are in {target.files['nvram']}")
-    elif nvram is not None and target.new_vm:
-        system.remove(nvram)  # two VMs must never share one; libvirt makes it anew
-        result.changes.append("firmware variables start anew: the point does not hold them")
+    _fit_nvram(system, target, result)
     genid = domain.find("genid")
     if genid is not None and target.new_vm:
         genid.text = None
         result.changes.append("new generation id")
+
+
+def _fit_nvram(system: Element, target: Target, result: Fitted) -> None:
+    nvram = system.find("nvram")
+    if "nvram" in target.files:
+        if nvram is None:  # libvirt chose the place by itself
+            nvram = SubElement(system, "nvram")
+        for child in list(nvram):
+            nvram.remove(child)
+        nvram.attrib.pop("type", None)
+        if (nvram.text or "").strip() != target.files["nvram"]:
+            result.changes.append(f"firmware variables are in {target.files['nvram']}")
+        nvram.text = target.files["nvram"]
+    elif nvram is not None and target.new_vm:
+        system.remove(nvram)  # two VMs must never share one; libvirt makes it anew
+        result.changes.append("firmware variables start anew: the point does not hold them")
 
 
 def _fit_disks(devices: Element, target: Target, result: Fitted) -> None:
@@ -124,6 +133,10 @@ def _fit_disks(devices: Element, target: Target, result: Fitted) -> None:
         name = place.get("dev", "") if place is not None else ""
         if name in target.disks:
             _point_at(disk, *target.disks[name])
+            continue
+        if name in target.media:
+            driver = disk.find("driver")
+            _point_at(disk, target.media[name], driver.get("type", "raw") if driver is not None else "raw")
             continue
         source = disk.find("source")
         path = source.get("file") or source.get("dev") if source is not None else None

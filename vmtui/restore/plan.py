@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vmtui.model.ids import JobId, PointId, VmId
+from vmtui.model.point import Role
 from vmtui.model.progress import Check
+
+_SECTOR = 512
+"""QEMU rounds the size of a raw image up to this [bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,10 @@ class RestoreRequest:
     """The new VM's name; None chooses one."""
     in_place: bool = False
     """Bring the VM back as itself, with its UUID, MACs and disk paths."""
+    same_identity: bool = False
+    """The same for a VM that is lost: nothing of it may be left on the target, so nothing is replaced."""
+    new_nvram: bool = False
+    """The operator agrees that firmware variables start anew where the point does not hold them."""
     networks: Mapping[str, str] = field(default_factory=dict)
     """Network, bridge or device of the point: that of the target; `none` takes the link down."""
     pools: Mapping[str, str] = field(default_factory=dict)
@@ -31,6 +39,11 @@ class RestoreRequest:
     start: bool = False
     approved: str = ""
     """The plan that the operator agreed to, as `fingerprint` gives it; empty when nobody was asked."""
+
+    @property
+    def keeps_identity(self) -> bool:
+        """The VM comes back as itself."""
+        return self.in_place or self.same_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,35 @@ class FilePlacement:
     replaces: bool
     needed: bool = True
     """False when the very file is there already."""
+    part: str = ""
+    """Which of several of the role: a TPM file's path in its folder, a medium's target."""
+    owner: str = ""
+    """`user:group` that it is given to where the login is root."""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.role} {self.part}".rstrip()
+
+    @property
+    def large(self) -> bool:
+        """It is written and proven as a raw disk is, in pieces."""
+        return self.role in (Role.SAVE, Role.MEDIUM)
+
+    def as_disk(self) -> DiskPlacement:
+        """A large file as the raw disk that it is written as."""
+        rounded = -(-self.size // _SECTOR) * _SECTOR
+        return DiskPlacement(
+            target=self.label,
+            format="raw",
+            virtual_size=rounded,
+            file_length=self.size,
+            root=self.root,
+            data_bytes=self.size,
+            path=self.path,
+            pool=None,
+            replaces=self.replaces,
+        )
 
     def new_path(self, run: JobId) -> str:
         """Where it is written; renamed when it is proven."""
@@ -80,6 +122,17 @@ class FilePlacement:
 
     def kept_path(self, run: JobId) -> str:
         """Where the old file goes."""
+        return f"{self.path}.before-{run}"
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A file of the old VM that fits nothing of the restored one; it is only set aside."""
+
+    path: str
+
+    def kept_path(self, run: JobId) -> str:
+        """Where it goes."""
         return f"{self.path}.before-{run}"
 
 
@@ -119,6 +172,8 @@ class RestorePlan:
     unchecked: tuple[str, ...]
     command: str
     """The equivalent command line."""
+    asides: tuple[Aside, ...] = ()
+    """Files of the VM that is replaced which must not meet the restored disks."""
 
     @property
     def refused(self) -> list[Check]:
@@ -137,11 +192,28 @@ class RestorePlan:
             self.request.point,
             self.name,
             self.request.in_place,
+            self.request.same_identity,
             self.replaces_vm,
             self.stop_first,
             self.request.start,
             sorted(self.request.networks.items()),
             [[disk.target, disk.path, disk.replaces, disk.data_bytes] for disk in self.disks],
-            [[item.role, item.path, item.replaces] for item in self.files],
+            [[item.label, item.path, item.replaces] for item in self.files],
+            [item.path for item in self.asides],
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def command_of(request: RestoreRequest, name: str) -> str:
+    """The equivalent command line. Pure."""
+    words = ["vmtui", "restore", request.point, "--to", request.host]
+    if request.keeps_identity:
+        words.append("--in-place" if request.in_place else "--same-identity")
+    else:
+        words += ["--as", name]
+    words += ["--new-nvram"] if request.new_nvram else []
+    for option, mapping in (("--map-pool", request.pools), ("--map-network", request.networks)):
+        for old, new in mapping.items():
+            words += [option, f"{old}={new}"]
+    words += ["--start"] if request.start else []
+    return " ".join(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 import secrets
@@ -15,15 +14,16 @@ from vmtui.hosts.domains import Domain
 from vmtui.hosts.storage import Pool
 from vmtui.model.errors import FailedError
 from vmtui.model.ids import JobId, VmId
-from vmtui.model.point import CapturedFile, PointDisk, RestorePoint
+from vmtui.model.point import PointDisk, RestorePoint, Role
 from vmtui.model.progress import Check
 from vmtui.model.vm import DomainState
 from vmtui.repository import ZERO_ID
 from vmtui.repository.repository import Repository
 from vmtui.repository.streams import open_map, walk
+from vmtui.restore.belongings import place_files
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import NO_NETWORK
-from vmtui.restore.plan import DiskPlacement, FilePlacement, RestoreRequest
+from vmtui.restore.plan import Aside, DiskPlacement, FilePlacement, RestoreRequest
 
 NAME_LIMIT = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
@@ -47,6 +47,7 @@ class Preflight:
     macs: tuple[str, ...] = ()
     disks: list[DiskPlacement] = field(default_factory=list)
     files: list[FilePlacement] = field(default_factory=list)
+    asides: list[Aside] = field(default_factory=list)
     existing: set[str] = field(default_factory=set)
     replaces_vm: bool = False
     stop_first: bool = False
@@ -56,6 +57,11 @@ class Preflight:
     def session(self) -> HostSession:
         """The target."""
         return self.context.session
+
+    @property
+    def file_name(self) -> str:
+        """The VM's name as the start of a file's name."""
+        return re.sub(r"[^A-Za-z0-9._+@-]+", "-", self.name[:NAME_LIMIT])
 
     def passed(self, name: str, detail: str = "") -> None:
         """Note a check that passed."""
@@ -83,7 +89,7 @@ def run_checks(flight: Preflight) -> None:
     _media(flight)
     known = storage.pools(flight.session)
     _disks(flight, known)
-    _files(flight, known)
+    place_files(flight, known)
     _space(flight)
 
 
@@ -91,7 +97,7 @@ def run_checks(flight: Preflight) -> None:
 
 
 def _identity(flight: Preflight) -> None:
-    if flight.request.in_place:
+    if flight.request.keeps_identity:
         _same_identity(flight)
     else:
         _new_identity(flight)
@@ -143,7 +149,11 @@ def _same_identity(flight: Preflight) -> None:
     flight.macs = domain_xml.macs(flight.domain)
     if flight.request.name not in (None, point.vm_name):
         flight.failed("name", "a VM that is brought back as itself keeps its name; leave --as away")
-    if domains.exists(session, point.vm_uuid):
+    if flight.request.in_place and flight.request.same_identity:
+        flight.failed("uuid", "--in-place and --same-identity exclude each other")
+    if domains.exists(session, point.vm_uuid) and not flight.request.in_place:
+        flight.failed("uuid", f"the VM itself is on {session.host.name}; --in-place replaces it")
+    elif domains.exists(session, point.vm_uuid):
         _check_replaced(flight)
     elif (other := domains.find_domain(session, flight.name)) is not None:
         flight.failed("name", f"{flight.name} is taken on {session.host.name} by another VM ({other.uuid})")
@@ -166,8 +176,8 @@ def _check_replaced(flight: Preflight) -> None:
     elif facts.state.active and facts.state is not DomainState.RUNNING:
         flight.failed("vm", f"{facts.name} is {facts.state}, so it cannot shut down by itself; resume it first")
     elif facts.managed_save:
-        flight.failed(
-            "vm", f"{facts.name} has saved memory, which would not fit the restored disks; start it or remove it first"
+        flight.passed(
+            "vm", f"{facts.name} has saved memory, which does not fit the restored disks; both are kept aside"
         )
     else:
         flight.passed("vm", f"{facts.name} is {facts.state}; its disks are kept aside")
@@ -259,7 +269,7 @@ def _firmware(flight: Preflight) -> None:
     loader = domain_xml.text_of(flight.domain, "./os/loader")
     if not loader:
         return
-    if flight.session.files.info(loader) is None:
+    if flight.session.files.info(loader) is None and not any(item.role == Role.LOADER for item in flight.point.files):
         flight.failed("firmware", f"{loader} is not on {flight.session.host.name}")
     else:
         flight.passed("firmware", loader)
@@ -379,9 +389,9 @@ def _usable(pool: Pool | None, name: str, host: str) -> tuple[str, str | None]:
 
 def _disk_path(flight: Preflight, disk: PointDisk, folder: str) -> str:
     """In place: the old name. Else: named after the new VM."""
-    if flight.request.in_place and disk.path and disk.source_type == "file":
+    if flight.request.keeps_identity and disk.path and disk.source_type == "file":
         return posixpath.join(folder, posixpath.basename(disk.path))
-    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", f"{flight.name[:NAME_LIMIT]}-{disk.name}")
+    safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", f"{flight.file_name}-{disk.name}")
     return posixpath.join(folder, f"{safe}.{_format(disk)}")
 
 
@@ -390,54 +400,11 @@ def _format(disk: PointDisk) -> str:
     return "raw" if disk.format == "raw" else "qcow2"
 
 
-def _files(flight: Preflight, known: list[Pool]) -> None:
-    for item in flight.point.files:
-        path = _file_path(flight, item, known)
-        there = flight.session.files.info(path)
-        same = there is not None and there.size == item.size and _same_bytes(flight, item, path)
-        if there is not None and not same and not flight.request.in_place:
-            flight.failed("boot files", f"{path} on {flight.session.host.name} is another {item.role}")
-            continue
-        flight.files.append(
-            FilePlacement(
-                item.role,
-                item.size,
-                item.root,
-                item.path,
-                path,
-                replaces=there is not None and not same,
-                needed=not same,
-            )
-        )
-    if flight.point.files and not any(check.name == "boot files" for check in flight.checks):
-        flight.passed("boot files", ", ".join(f"{item.role}: {item.path}" for item in flight.files))
-
-
-def _file_path(flight: Preflight, item: CapturedFile, known: list[Pool]) -> str:
-    """Firmware variables belong to one VM alone; a kernel stays where it is, if that place exists."""
-    if item.role == "nvram":
-        if flight.request.in_place:
-            return item.path
-        folder = posixpath.join(domains.qemu_folder(flight.session), "nvram")
-        return posixpath.join(folder, f"{flight.name[:NAME_LIMIT]}_VARS.fd")
-    there = flight.session.files.info(item.path)
-    if there is not None and there.size == item.size and _same_bytes(flight, item, item.path):
-        return item.path
-    folder = next((pool.path for pool in known if pool.usable), posixpath.dirname(item.path))
-    return posixpath.join(folder, f"{flight.name[:NAME_LIMIT]}-{item.role}")
-
-
-def _same_bytes(flight: Preflight, item: CapturedFile, path: str) -> bool:
-    mine = b"".join(read_stream(flight.context.repository, item.role, item.size, item.root))
-    theirs = flight.session.files.read(path, item.size)
-    return hashlib.sha256(mine).digest() == hashlib.sha256(theirs).digest()
-
-
 def _space(flight: Preflight) -> None:
     """Room for the data of every disk, by file system; sparse parts cost nothing."""
     needs: dict[str, int] = {}
     for folder, size in [(posixpath.dirname(disk.path), disk.data_bytes) for disk in flight.disks] + [
-        (posixpath.dirname(item.path), item.size) for item in flight.files if item.needed
+        (_nearest(flight, posixpath.dirname(item.path)), item.size) for item in flight.files if item.needed
     ]:
         needs[folder] = needs.get(folder, 0) + size
     problems = []
@@ -453,6 +420,13 @@ def _space(flight: Preflight) -> None:
         flight.passed("space", f"{sum(needs.values())} bytes needed")
 
 
+def _nearest(flight: Preflight, folder: str) -> str:
+    """The folder, or the nearest one above it that is there; libvirt makes its own folders when it needs them."""
+    while folder not in ("", "/") and flight.session.files.info(folder) is None:
+        folder = posixpath.dirname(folder)
+    return folder
+
+
 # -- the repository's side -----------------------------------------------------------------------
 
 
@@ -461,19 +435,3 @@ def data_bytes(repository: Repository, name: str, size: int, root: str) -> int:
     reader = open_map(repository, size, root)
     count = sum(1 for _, ids in walk(reader, name) for item in ids if item != ZERO_ID)
     return min(count * repository.block_size, size)
-
-
-def read_stream(repository: Repository, name: str, size: int, root: str) -> list[bytes]:
-    """A small captured file, in pieces, every block checked."""
-    reader = open_map(repository, size, root)
-    blobs = repository.reader()
-    zero = bytes(repository.block_size)
-    blocks: dict[int, bytes] = {}
-    for first, ids in walk(reader, name):
-        for place, block in enumerate(blobs.blocks(ids)):
-            if block is not None:
-                blocks[first + place] = block
-    pieces = [blocks.get(number, zero) for number in range(reader.blocks)]
-    if pieces and size % repository.block_size:
-        pieces[-1] = pieces[-1][: size % repository.block_size]
-    return pieces

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmtui.hosts import checkpoints, defining, domain_xml, storage
-from vmtui.hosts.domains import Domain
+from vmtui.hosts import checkpoints, defining, domain_xml, saved, storage
+from vmtui.hosts.domains import Domain, save_path, tpm_folder
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId, VmId, is_id
 from vmtui.model.progress import Check
@@ -39,6 +39,8 @@ class Kept:
     """(path, where its old content is kept)."""
     definition: str
     """The old definition; may hold passwords."""
+    made: tuple[str, ...] = ()
+    """Files that the restore made where none was; they fit only the restored disks."""
 
 
 def find_kept(context: RestoreContext, vm: VmId) -> Kept:
@@ -56,6 +58,7 @@ def find_kept(context: RestoreContext, vm: VmId) -> Kept:
         data: Mapping[str, Any] = json.loads(session.files.read(record, _LIMIT))
         run, pairs, definition = str(data["run"]), data["files"], str(data["definition"])
         files = tuple((str(path), str(kept)) for path, kept in pairs)
+        made = tuple(str(path) for path in data.get("made", ()))
     except (ValueError, KeyError, TypeError) as error:
         raise FailedError(
             "REMOTE-COMMAND", f"{record} on {session.host.name} is not a record of kept disks."
@@ -65,7 +68,7 @@ def find_kept(context: RestoreContext, vm: VmId) -> Kept:
         raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} does not fit this VM.")
     if domain_xml.text_of(domain_xml.parse(definition), "uuid") != vm:
         raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} holds another VM's definition.")
-    return Kept(JobId(run), record, files, definition)
+    return Kept(JobId(run), record, files, definition, made)
 
 
 def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
@@ -88,7 +91,7 @@ def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
         if not domain.shut_down(session.host.shutdown_s, context.watch.check):
             raise FailedError("VM-WILL-NOT-STOP", "The VM did not shut down in time. It was left running as it is.")
     context.watch.phase("revert")
-    checks = []
+    checks = _set_state_aside(context, kept, domain)
     for path, old in kept.files:
         aside = f"{path}.reverted-{kept.run}"
         if session.files.exists(old):
@@ -107,6 +110,30 @@ def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
         context.watch.phase("start")
         domain.start()
         checks.append(Check("boot", True, "it ran, and runs again"))
+    return checks
+
+
+def _set_state_aside(context: RestoreContext, kept: Kept, domain: Domain) -> list[Check]:
+    """Saved memory and TPM files that came with the restored disks, or since, do not fit the old ones.
+
+    The record comes from the host, so only these places are touched, whatever else it names.
+    """
+    session = context.session
+    back = {path for path, _ in kept.files}
+    tpm = tpm_folder(session, domain.uuid) + "/"
+    doomed = [path for path in kept.made if path.startswith(tpm) and ".." not in path]
+    memory = save_path(session, domain.name())
+    doomed.append(memory)
+    checks = []
+    for path in doomed:
+        if path not in back and session.files.exists(path):
+            aside = f"{path}.reverted-{kept.run}"
+            session.files.rename(path, aside)
+            if path == memory:
+                saved.forget(domain, path)
+            checks.append(
+                Check(f"file {posixpath.basename(path)}", True, f"belongs to the restored disks; it is now {aside}")
+            )
     return checks
 
 

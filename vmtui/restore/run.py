@@ -20,19 +20,31 @@ from vmtui.hosts.domains import Domain
 from vmtui.model.codec import format_instant
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId
-from vmtui.model.point import RestorePoint
+from vmtui.model.point import RestorePoint, Role
 from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
 from vmtui.repository.streams import open_map
 from vmtui.repository.verify import check_containers
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Fitted, Target, fit, kept_record, missing_elements
-from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, RestoreRequest, Step
-from vmtui.restore.preflight import Preflight, read_stream, run_checks
+from vmtui.restore.placing import (
+    boot_paths,
+    bring_back,
+    check_untouched,
+    fit_saved,
+    media_paths,
+    remove_tpm_folders,
+    set_aside,
+    write_small,
+)
+from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, RestoreRequest, Step, command_of
+from vmtui.restore.preflight import Preflight, run_checks
 from vmtui.restore.write import DiskWriter
 
 _AGENT_S = 180.0
 _AGENT_POLL_S = 1.0
+_WAKE_S = 600.0
+"""A VM that wakes from saved memory reads all of it before it runs [s]."""
 
 
 # -- prepare -------------------------------------------------------------------------------------
@@ -69,7 +81,8 @@ def prepare(context: RestoreContext, run: JobId, request: RestoreRequest) -> Res
         changes=tuple(fit(point.xml_inactive or point.xml_live, _target(flight)).changes),
         destroys=_destroys(flight),
         unchecked=_unchecked(request),
-        command=_command(request, flight),
+        command=command_of(request, flight.name),
+        asides=tuple(flight.asides),
     )
     failpoint("restore.planned")
     return replace(plan, steps=tuple(_steps(plan, point)))
@@ -110,10 +123,11 @@ def _target(flight: Preflight) -> Target:
         uuid=flight.uuid,
         macs=flight.macs,
         disks={disk.target: (disk.path, disk.format) for disk in flight.disks},
-        files={item.role: item.path for item in flight.files},
+        files=boot_paths(flight.files),
         networks=flight.request.networks,
-        new_vm=not flight.request.in_place,
+        new_vm=not flight.request.keeps_identity,
         existing=frozenset(flight.existing),
+        media=media_paths(flight.files),
         kept_record=_record_path(flight.run, flight.disks) if flight.replaces_vm else None,
     )
 
@@ -124,7 +138,7 @@ def _record_path(run: JobId, disks: Sequence[DiskPlacement]) -> str | None:
 
 
 def _destroys(flight: Preflight) -> str:
-    if not flight.request.in_place:
+    if not flight.request.keeps_identity:
         return "nothing; the original is not touched"
     if flight.replaces_vm:
         return f"nothing yet: the old disks of {flight.name} are kept aside, and `vmtui revert` brings them back"
@@ -137,16 +151,6 @@ def _unchecked(request: RestoreRequest) -> tuple[str, ...]:
     return ("that the VM boots: it stays powered off (--start starts it and asks its guest agent)",)
 
 
-def _command(request: RestoreRequest, flight: Preflight) -> str:
-    words = ["vmtui", "restore", request.point, "--to", request.host]
-    words += ["--in-place"] if request.in_place else ["--as", flight.name]
-    for option, mapping in (("--map-pool", request.pools), ("--map-network", request.networks)):
-        for old, new in mapping.items():
-            words += [option, f"{old}={new}"]
-    words += ["--start"] if request.start else []
-    return " ".join(words)
-
-
 def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
     host = plan.request.host
     texts: list[tuple[str, int | None]] = [(f"read the manifest and the maps of {point.id}", None)]
@@ -154,12 +158,13 @@ def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
         texts.append((f"{host}: create {disk.new_path(plan.run)} ({disk.format})", None))
         texts.append((f"{host}: write {disk.target}, each block checked against its hash", disk.data_bytes))
         texts.append((f"{host}: read {disk.target} back and compare every block", disk.data_bytes))
-    texts += [(f"{host}: write {item.role} to {item.path}", item.size) for item in plan.files if item.needed]
+    texts += [(f"{host}: write {item.label} to {item.path}", item.size) for item in plan.files if item.needed]
     if plan.stop_first:
         texts.append((f"{host}: shut {plan.name} down (guest agent, then ACPI; never powered off hard)", None))
     for place in _places(plan):
         if place.replaces:
             texts.append((f"{host}: set {place.path} aside as {place.kept_path(plan.run)}", None))
+    texts += [(f"{host}: set {aside.path} aside as {aside.kept_path(plan.run)}", None) for aside in plan.asides]
     texts.append((f"{host}: put the new disks in place under their names", None))
     what = "replace the definition of" if plan.replaces_vm else "define"
     texts.append((f"{host}: {what} {plan.name} (uuid {plan.uuid}), and read the definition back", None))
@@ -201,7 +206,7 @@ def write(context: RestoreContext, plan: RestorePlan) -> Written:
     for item in plan.files:
         if item.needed:
             total += _write_file(context, plan, item)
-            checks.append(Check(f"file {item.role}", True, f"{item.size} bytes written and read back"))
+            checks.append(Check(f"file {item.label}", True, f"{item.size} bytes written and read back"))
     failpoint("restore.verified")
     return Written(total, tuple(checks))
 
@@ -235,12 +240,15 @@ def _connected(session: HostSession, path: str, format_name: str, *, writable: b
 
 
 def _write_file(context: RestoreContext, plan: RestorePlan, item: FilePlacement) -> int:
-    context.watch.phase("write", disk=item.role, total=item.size)
-    data = b"".join(read_stream(context.repository, item.role, item.size, item.root))
     context.session.files.make_folders(posixpath.dirname(item.path))
-    context.session.files.write_new(item.new_path(plan.run), data)
-    if context.session.files.read(item.new_path(plan.run), item.size) != data:
-        raise FailedError("READBACK-DIFFERS", f"The written {item.role} does not read back right.")
+    if not item.large:
+        write_small(context, plan.run, item)
+    elif item.size:
+        _write_disk(context, plan, item.as_disk())
+    else:
+        context.session.files.write_new(item.new_path(plan.run), b"")
+    if item.role == Role.SAVE:
+        fit_saved(context, plan.run, item, _final_target(context, plan, context.point(plan.request)))
     return item.size
 
 
@@ -272,6 +280,9 @@ def install(context: RestoreContext, plan: RestorePlan) -> Installed:
     failpoint("restore.kept")
     context.notes(plan.run).note("installing")
     context.watch.phase("keep old disks" if plan.replaces_vm else "rename")
+    if not context.notes(plan.run).noted("set aside"):
+        set_aside(context, plan)
+        context.notes(plan.run).note("set aside")
     for place in _places(plan):
         _swap_in(session, place, plan.run)
     failpoint("restore.swapped")
@@ -314,7 +325,10 @@ def _keep_record(context: RestoreContext, plan: RestorePlan, domain: Domain) -> 
         "uuid": plan.uuid,
         "point": plan.request.point,
         "time": format_instant(context.now()),
-        "files": [[place.path, place.kept_path(plan.run)] for place in _places(plan) if place.replaces],
+        "files": [
+            *([place.path, place.kept_path(plan.run)] for place in _places(plan) if place.replaces),
+            *([aside.path, aside.kept_path(plan.run)] for aside in plan.asides),
+        ],
         "made": [place.path for place in _places(plan) if not place.replaces],
         "definition": definition.inactive,
         "previous": previous,
@@ -353,7 +367,7 @@ def _define(context: RestoreContext, plan: RestorePlan, domain: Domain) -> list[
     else:
         checks.append(Check("definition complete", True, "it reads back with every element"))
     checks += [Check("fitted", True, change) for change in fitted.changes]
-    if plan.request.in_place:
+    if plan.request.keeps_identity:
         point = context.point(plan.request)
         defining.set_autostart(session, plan.uuid, wanted=point.autostart)
     return checks
@@ -373,21 +387,25 @@ def _check_still_free(session: HostSession, plan: RestorePlan, domain: Domain) -
 def _fitted(context: RestoreContext, plan: RestorePlan) -> Fitted:
     """The definition; made anew from the manifest each time, as it may hold passwords."""
     point = context.point(plan.request)
+    return fit(point.xml_inactive or point.xml_live, _final_target(context, plan, point))
+
+
+def _final_target(context: RestoreContext, plan: RestorePlan, point: RestorePoint) -> Target:
     domain = domain_xml.parse(point.xml_inactive or point.xml_live)
     held = {disk.name for disk in point.disks}
     media = [disk.path for disk in domain_xml.disks(domain) if disk.target not in held and disk.path]
-    target = Target(
+    return Target(
         name=plan.name,
         uuid=plan.uuid,
         macs=plan.macs,
         disks={disk.target: (disk.path, disk.format) for disk in plan.disks},
-        files={item.role: item.path for item in plan.files},
+        files=boot_paths(plan.files),
         networks=plan.request.networks,
-        new_vm=not plan.request.in_place,
+        new_vm=not plan.request.keeps_identity,
+        media=media_paths(plan.files),
         existing=frozenset(path for path in media if context.session.files.info(path) is not None),
         kept_record=_record_path(plan.run, plan.disks) if plan.replaces_vm else None,
     )
-    return fit(point.xml_inactive or point.xml_live, target)
 
 
 def _forget_checkpoints(context: RestoreContext, domain: Domain) -> None:
@@ -413,11 +431,13 @@ def start(context: RestoreContext, plan: RestorePlan) -> list[Check]:
         return [Check("boot", None, "not started")]
     context.watch.phase("start")
     domain = Domain(context.session, plan.uuid)
+    untouched = []
     if not domain.state().active:
-        domain.start()
+        untouched = check_untouched(context, plan)
+        domain.start(deadline_s=_WAKE_S)
     failpoint("restore.started")
     started = time.monotonic()
-    checks = [Check("boot", True, f"{plan.name} runs")]
+    checks = [*untouched, Check("boot", True, f"{plan.name} runs")]
     if domain_xml.agent_channel(domain_xml.parse(domain.definition().live)) == "absent":
         return [*checks, Check("guest agent", None, "the VM has no channel for it")]
     context.watch.phase("probe")
@@ -445,7 +465,9 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     if context.notes(plan.run).noted("installing"):
         for place in _places(plan):
             _swap_back(session, place, plan.run)
+        bring_back(session, plan)
     _remove_new(session, plan)
+    remove_tpm_folders(session, plan)
     record = _record_path(plan.run, plan.disks)
     if plan.replaces_vm and record is not None:
         session.files.remove(record)

@@ -13,6 +13,8 @@ from vmtui.model.errors import VmtuiError
 from vmtui.model.point import Consistency, Mode
 from vmtui.repository import PointName
 
+_SAVED = "the VM was saved, not shut down: with its memory it goes on where it slept, without it as after a power cut"
+
 
 def register(world: World) -> None:
     """Register the workflow and its steps with DBOS."""
@@ -100,7 +102,9 @@ def _commit(work: Work, plan_data: Data, view: Data, done: Data) -> Data:
         refuse_cancelled()
     writer = context.repository.writer(context.level)
     try:
-        collected = finish.collect(context, plan, writer)
+        cold_view = plan.mode is Mode.COLD
+        state = from_plain(cold.ColdRead, view).state if cold_view else from_plain(hot.Begun, view).state
+        collected = finish.collect(context, plan, state, writer)
         started: datetime = parse_instant(plan_data["started"])
         point = finish.commit(context, plan, outcome, collected, started, writer)
     finally:
@@ -139,8 +143,8 @@ def _outcome(plan: BackupPlan, view: Data, done: Data) -> finish.Outcome:
         return finish.Outcome(
             point=result.point,
             time=result.time,
-            consistency=Consistency.OFFLINE,
-            consistency_reason="",
+            consistency=Consistency.CRASH if plan.managed_save else Consistency.OFFLINE,
+            consistency_reason=_SAVED if plan.managed_save else "",
             frozen_ms=0,
             disks=result.disks,
             reads=result.reads,

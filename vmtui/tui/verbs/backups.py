@@ -94,7 +94,9 @@ def backup_wish(row: VmRow, mode: Mode, *, full: bool = False) -> Wish:
     """A backup of one VM."""
     from vmtui.backup.plan import BackupRequest
 
-    return Wish(JobKind.BACKUP, row.host, row.name, BackupRequest(row.host, row.uuid, row.name, mode, full))
+    tier = row.assignment.tier
+    request = BackupRequest(row.host, row.uuid, row.name, mode, full, media=tier is not None and tier.media)
+    return Wish(JobKind.BACKUP, row.host, row.name, request)
 
 
 def start_backup(app: VmtuiApp, focus: Focus) -> None:

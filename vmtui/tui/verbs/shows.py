@@ -113,8 +113,13 @@ def point_fields(point: PointView) -> Lines:
         )
         if disk.path:
             lines.append([(" " * 20, ""), (disk.path, "dim")])
-    lines += [_field(f"file {item.role}", f"{item.path}, {size(item.size)}") for item in point.files]
+    lines += [_field(f"file {item.label}", f"{item.path}, {size(item.size)}") for item in point.files]
     lines += [_field(f"not held: {item.name}", item.reason, "warn") for item in point.left_out]
+    records = [
+        *(f"snapshot {name}" for name in point.snapshots),
+        *(f"checkpoint {name}" for name in point.other_checkpoints),
+    ]
+    lines += [_field("record", name) for name in records]
     return lines + [_field("warning", text, "warn") for text in point.warnings]
 
 
