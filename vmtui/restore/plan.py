@@ -29,6 +29,8 @@ class RestoreRequest:
     pools: Mapping[str, str] = field(default_factory=dict)
     """Pool or folder of the point: pool of the target."""
     start: bool = False
+    instant: bool = False
+    """Let the VM run at once from the repository, and move its disks to the host while it runs."""
     approved: str = ""
     """The plan that the operator agreed to, as `fingerprint` gives it; empty when nobody was asked."""
 
@@ -119,6 +121,8 @@ class RestorePlan:
     unchecked: tuple[str, ...]
     command: str
     """The equivalent command line."""
+    folder: str = ""
+    """On the host, of the socket at which the disks are offered; empty unless it is an instant restore."""
 
     @property
     def refused(self) -> list[Check]:
@@ -140,6 +144,7 @@ class RestorePlan:
             self.replaces_vm,
             self.stop_first,
             self.request.start,
+            self.request.instant,
             sorted(self.request.networks.items()),
             [[disk.target, disk.path, disk.replaces, disk.data_bytes] for disk in self.disks],
             [[item.role, item.path, item.replaces] for item in self.files],
