@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import sites
-from tests.support.client import Client, disk_images, remove_vm, wait_until
-from tests.support.daemons import cut_ssh
+from tests.support.client import Client, disk_images, remove_vm
+from tests.support.holding import ended, held
 from tests.support.site import Site
+from tests.support.sshd import sshd
 from tests.support.vms import MIB, Spec, TestVm, raw_copy
 from vmtui.failpoint import NAMES
 from vmtui.lab import LabInfo, down, up
@@ -197,3 +198,91 @@ def test_a_killed_worker_loses_nothing(
     vm.write(0xA2, 11 * MIB + 512, 3 * CLUSTER)
     vm.assert_whole(tmp_path)
     assert_nothing_left(south)
+
+
+# -- the connection is cut -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_cut_connection_loses_nothing(
+    operator: Client, source: Source, new_restored: Callable[[str], Restored], south: Site, tmp_path: Path, phase: str
+) -> None:
+    """Before the VM ran, the job may end and leave nothing; afterwards it must find its way to the end."""
+    name = f"cut-{phase.partition('.')[2]}"
+    vm = new_restored(name)
+    operator.stop()
+    with held(operator, phase, tmp_path, *ask(source, name), "--json") as process:
+        if phase in RAN:
+            vm.write(0xB1, 5 * MIB, 8 * CLUSTER)
+        assert cut_ssh(south) > 0
+    code = ended(process, 240)
+    if phase not in RAN and code != 0:
+        assert code in (1, 4)
+        assert name not in south.domains()
+    else:
+        assert code == 0
+        vm.write(0xB2, 11 * MIB + 512, 3 * CLUSTER)
+        vm.assert_whole(tmp_path)
+    assert_nothing_left(south)
+    assert name in south.domains() or not list(south.images.glob(f"{name}*"))
+
+
+# -- the operator's word ---------------------------------------------------------------------------
+
+
+def test_a_vm_that_ran_is_only_thrown_away_by_its_word(
+    operator: Client, source: Source, south: Site, tmp_path: Path
+) -> None:
+    operator.stop()
+    with held(operator, "instant.moving", tmp_path, *ask(source, "thrown"), "--json") as process:
+        job = operator.ok("jobs", "--json", "--limit", "1").json[0]["id"]
+        wait_until(lambda: job_of(operator, job)["phase"] == "moving", 30, "the move to be seen")
+        refused = operator.run("job", "cancel", job)
+        assert refused.code == 5
+        assert "VM-FROM-REPOSITORY" in refused.err or "runs from the repository" in refused.err
+        assert operator.run("job", "cancel", job, "--discard").code == 5, "its word was not asked for"
+        assert south.virsh("domstate", "thrown").strip() == "running"
+        operator.ok("job", "cancel", job, "--discard", "--yes")
+    assert ended(process, 120) == 6
+    assert "thrown" not in south.domains()
+    assert list(south.images.glob("thrown*")) == []
+    assert_nothing_left(south)
+
+
+def test_cancelled_before_it_ran_leaves_nothing(operator: Client, source: Source, south: Site, tmp_path: Path) -> None:
+    operator.stop()
+    with held(operator, "instant.serving", tmp_path, *ask(source, "early"), "--json") as process:
+        job = operator.ok("jobs", "--json", "--limit", "1").json[0]["id"]
+        operator.ok("job", "cancel", job)
+    assert ended(process, 120) == 6
+    assert "early" not in south.domains()
+    assert list(south.images.glob("early*")) == []
+
+
+def test_an_in_place_restore_is_never_instant(operator: Client, source: Source) -> None:
+    assert operator.run("restore", source.point, "--in-place", "--instant", "--yes").code == 2
+
+
+def test_a_host_that_does_not_hand_connections_over_is_refused_before_anything(
+    operator: Client, source: Source, south: Site
+) -> None:
+    before = set(south.images.iterdir())
+    with sshd(south, "AllowStreamLocalForwarding local") as other:
+        hosts = operator.settings["hosts"]
+        port = hosts["south"]["port"]
+        keys = Path(operator.settings["known_hosts"])
+        operator.settings["known_hosts"] = str(operator.folder / "other_hosts")
+        (operator.folder / "other_hosts").write_text(keys.read_text().replace(f"]:{port} ", f"]:{other.port} "))
+        hosts["south"]["port"] = other.port
+        operator.save()
+        try:
+            result = operator.run(*ask(source, "refused"), "--plan", "--json")
+        finally:
+            hosts["south"]["port"] = port
+            operator.settings["known_hosts"] = str(keys)
+            operator.save()
+    assert result.code == 5
+    failed = [check for check in result.json["checks"] if check["ok"] is False]
+    assert [check["name"] for check in failed] == ["instant"]
+    assert "refuses to listen" in failed[0]["detail"]
+    assert set(south.images.iterdir()) == before

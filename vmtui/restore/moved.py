@@ -85,9 +85,7 @@ def _compare(context: RestoreContext, plan: RestorePlan, domain: Domain) -> list
         return [Check("compared", None, "not compared: what the VM wrote was not recorded")]
     try:
         with _frozen_view(context, plan, domain, name) as socket:
-            found = {
-                disk.target: _compare_disk(context, disk, socket) for disk in plan.disks if disk.virtual_size
-            }
+            found = {disk.target: _compare_disk(context, disk, socket) for disk in plan.disks if disk.virtual_size}
     except FailedError as error:
         if error.id == "READBACK-DIFFERS":
             raise
