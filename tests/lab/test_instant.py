@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import sites
-from tests.support.client import Client, disk_images, remove_vm
+from tests.support.client import Client, disk_images, remove_vm, wait_until
+from tests.support.daemons import cut_ssh
 from tests.support.holding import ended, held
 from tests.support.site import Site
 from tests.support.sshd import sshd
