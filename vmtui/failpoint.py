@@ -48,6 +48,15 @@ NAMES = frozenset(
         "restore.swapped",
         "restore.defined",
         "restore.started",
+        # instant restore
+        "instant.serving",
+        "instant.created",
+        "instant.defined",
+        "instant.started",
+        "instant.running",
+        "instant.moving",
+        "instant.moved",
+        "instant.compared",
         # deleting a point
         "prune.marked",
         "prune.unlisted",

@@ -33,6 +33,13 @@ class RunNotes:
         """Whether a fact was written down."""
         return (self.folder / name).is_file()
 
+    def text(self, name: str) -> str:
+        """What was written down; empty when nothing was."""
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
     def discard(self) -> None:
         """The run is over."""
         if self.folder.is_dir():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from tests.conftest import sites
 from tests.support.client import Client, wait_until
 from tests.support.daemons import cut_ssh, end_libvirtd, restart_libvirtd
 from tests.support.guests import wait_agent
-from tests.support.holding import ended
+from tests.support.holding import ended, held
 from tests.support.site import Site
 from tests.support.small import fill, small_file_system
 from tests.support.vms import MIB, TestVm
@@ -48,21 +46,6 @@ def client(own_lab: LabInfo, new_client: Callable[..., Client]) -> Client:
     made = new_client(of=own_lab)
     made.init()
     return made
-
-
-@contextlib.contextmanager
-def held(client: Client, failpoint: str, folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command whose worker waits at the failpoint while the body runs."""
-    client.stop()
-    gate = folder / "gate"
-    gate.touch()
-    process = client.popen(*command, failpoint=f"{failpoint}=hold:{gate}")
-    try:
-        wait_until(gate.with_name("gate.reached").exists, 60, f"{failpoint} reached")
-        yield process
-    finally:
-        gate.unlink()
-        gate.with_name("gate.reached").unlink(missing_ok=True)
 
 
 def assert_next_is_right(client: Client, vm: TestVm, south: Site, folder: Path) -> None:

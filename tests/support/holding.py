@@ -85,3 +85,18 @@ def ended(process: subprocess.Popen[str], seconds: float = 180) -> int:
     out, err = process.communicate(timeout=seconds)
     assert "Traceback" not in out + err, err
     return process.returncode
+
+
+@contextlib.contextmanager
+def held(client: Client, failpoint: str, folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command whose worker waits at the failpoint while the body runs."""
+    client.stop()
+    gate = folder / "gate"
+    gate.touch()
+    process = client.popen(*command, failpoint=f"{failpoint}=hold:{gate}")
+    try:
+        wait_until(gate.with_name("gate.reached").exists, 60, f"{failpoint} reached")
+        yield process
+    finally:
+        gate.unlink()
+        gate.with_name("gate.reached").unlink(missing_ok=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from vmtui.cli.shared import Cli, follow, now, pass_cli, record_json
-from vmtui.model.errors import ExitCode
+from vmtui.model.errors import ExitCode, RefusedError
 from vmtui.model.job import JobRecord, JobState
 from vmtui.overview.words import age, local, printable, size
 
@@ -96,11 +98,17 @@ def watch(cli: Cli, id_: str) -> int:
 
 @job.command("cancel")
 @click.argument("id_", metavar="ID")
+@click.option(
+    "--discard", is_flag=True, help="Of an instant restore: power its VM off and delete it with all that it wrote."
+)
+@click.option("--yes", is_flag=True, help="Your word for --discard.")
 @pass_cli
-def cancel(cli: Cli, id_: str) -> int:
+def cancel(cli: Cli, id_: str, discard: bool, yes: bool) -> int:
     """Ask a job to stop. It cleans up first, and leaves the VM as it was found."""
     before = cli.jobs.get(id_)
-    record = cli.jobs.cancel(before.id)
+    if discard and not yes:
+        _ask_discard(cli, before)
+    record = cli.jobs.cancel(before.id, discard=discard)
     if cli.output.as_json:
         cli.output.document(record_json(record))
     elif before.state.final:
@@ -108,6 +116,17 @@ def cancel(cli: Cli, id_: str) -> int:
     else:
         cli.output.text(f"job {record.id} was asked to stop; watch it with: vmtui job watch {record.id}")
     return ExitCode.DONE
+
+
+def _ask_discard(cli: Cli, record: JobRecord) -> None:
+    """The operator's word for losing what a VM wrote: its name, typed."""
+    if sys.stdin.isatty() and not cli.output.as_json:
+        question = f"{record.host}/{record.vm} is powered off and deleted with all that it wrote. Type its name"
+        if click.prompt(question, default="", show_default=False, err=True) == record.vm:
+            return
+    raise RefusedError(
+        "CONFIRM-MISSING", f"Discarding {record.vm} loses all that it wrote.", next_step="Say --discard --yes."
+    )
 
 
 @job.command("again")

@@ -36,6 +36,11 @@ _MARKS = {True: "passed", False: "FAILED", None: "not done"}
 )
 @click.option("--map-pool", "pools", multiple=True, metavar="A=B", help="Disks of pool or folder A go into pool B.")
 @click.option("--start", is_flag=True, help="Start the VM and wait for its guest agent.")
+@click.option(
+    "--instant",
+    is_flag=True,
+    help="Start it at once from the repository, and move its disks to the host while it runs.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Check and print every step; change nothing.")
 @click.option("--yes", is_flag=True, help="Your word for --in-place.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
@@ -51,6 +56,7 @@ def restore(
     networks: tuple[str, ...],
     pools: tuple[str, ...],
     start: bool,
+    instant: bool,
     plan_only: bool,
     yes: bool,
     detach: bool,
@@ -59,6 +65,12 @@ def restore(
 
     POINT is an id, the start of one, or VM@latest.
     """
+    if instant and in_place:
+        raise UsageError(
+            "NAME-BAD",
+            "--instant makes a new VM; it does not go with --in-place.",
+            next_step="Say --as NAME with --instant, or leave --instant away.",
+        )
     from vmtui.overview.catalogue import find_point
     from vmtui.restore import RestoreRequest
 
@@ -78,12 +90,14 @@ def restore(
         networks=_mapping("--map-network", networks),
         pools=_mapping("--map-pool", pools),
         start=start,
+        instant=instant,
     )
     if plan_only:
         return _print_plan(cli, request, manifest)
     if in_place and not yes:
         _ask_in_place(cli, request, manifest)
-    job = enqueue(cli, Wanted(JobKind.RESTORE, target, name or manifest.vm_name, request))
+    kind = JobKind.INSTANT if instant else JobKind.RESTORE
+    job = enqueue(cli, Wanted(kind, target, name or manifest.vm_name, request))
     if detach:
         cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
         return ExitCode.DONE
@@ -215,6 +229,7 @@ def _tell(cli: Cli, record: JobRecord) -> None:
         cli.output.text(
             printable(
                 f"{result['host']}/{result['vm']}: restored from {result['point']}, {size(result['bytes'])} in {result['seconds']:.1f} s"
+                + (", running all the while" if result.get("instant") else "")
             )
         )
     if result.get("kept"):

@@ -44,6 +44,15 @@ def checkpoint_xml(name: str, tracked: Mapping[str, bool]) -> str:
     return tostring(root, encoding="unicode")
 
 
+def create(domain: Domain, xml: str) -> None:
+    """Begin to record what a running domain writes.
+
+    Raises:
+        FailedError: libvirt refused.
+    """
+    domain.call("create the checkpoint", lambda handle: handle.checkpointCreateXML(xml, 0))
+
+
 def describe(domain: Domain, name: str) -> Checkpoint | None:
     """A checkpoint as libvirt knows it, fit for redefining; None when it is not there."""
 

@@ -69,6 +69,13 @@ class Domain:
         paused = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
         return self.call("read the state", lambda domain: tuple(domain.state()) == paused)
 
+    def disk_errors(self) -> dict[str, bool]:
+        """Disks whose requests failed since the VM was resumed last, by target: whether space was lacking."""
+        full = libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE
+        return self.call(
+            "read the disk errors", lambda domain: {name: kind == full for name, kind in domain.diskErrors(0).items()}
+        )
+
     def definition(self) -> Definition:
         """Its XML in both forms, with secrets; never show or log it."""
 
@@ -181,6 +188,11 @@ class Domain:
             if error.id == "LIBVIRT":
                 raise FailedError("VM-WILL-NOT-START", error.cause, **error.facts) from error
             raise
+
+    def power_off(self) -> None:
+        """End its QEMU at once, as pulling the plug would. Only by the operator's explicit word; safe to repeat."""
+        if self.state().active:
+            self.call("power the VM off", lambda domain: domain.destroy(), deadline_s=60.0)
 
     def shut_down(self, limit_s: float, check: Callable[[], None]) -> bool:
         """Ask it to shut down, by its agent and by ACPI, and wait. It is never powered off hard.

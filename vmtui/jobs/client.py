@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _EVENT = "progress"
 _CANCEL = "cancel"
+_DISCARD = "discard"
 _WATCH_S = 0.25
 """A job is looked at this often; a young one more often, so that a short one is not waited for in vain."""
 _WATCH_YOUNG_S = 0.05
@@ -79,19 +80,37 @@ class JobClient:
                 "queue_name": QUEUE,
                 "workflow_name": kind.value,
                 "workflow_id": job,
-                "queue_partition_key": partition(host, vm, configured.jobs if configured is not None else 1),
+                "queue_partition_key": partition(host, vm, configured.jobs if configured is not None else 1)
+                if kind.takes_turns
+                else f"{kind} {job}",
                 "app_version": JOB_FORMAT,
             },
             to_plain(spec),
         )
         return job
 
-    def cancel(self, job: JobId) -> JobRecord:
-        """Ask a job to stop; it cleans up first. One that has ended stays as it is."""
+    def cancel(self, job: JobId, *, discard: bool = False) -> JobRecord:
+        """Ask a job to stop; it cleans up first. One that has ended stays as it is.
+
+        Args:
+            job: Its id.
+            discard: The operator's explicit word that a VM that runs from the repository may be powered off and
+                deleted with all that it wrote.
+
+        Raises:
+            RefusedError: Stopping it would lose what a VM wrote, or leave it without its disk.
+        """
         record = self.get(job)
         if not record.state.final:
+            if record.runs_from_repository and not discard:
+                raise RefusedError(
+                    "VM-FROM-REPOSITORY",
+                    f"{record.host}/{record.vm} runs from the repository; without this job it stops where it reads.",
+                    next_step=f"Wait until it is moved, or delete it with all that it wrote: vmtui job cancel {job} --discard",
+                )
+            by = f"{getpass.getuser()}@{socket.gethostname()}"
             self._client().update_workflow_attributes(
-                job, {_CANCEL: f"{getpass.getuser()}@{socket.gethostname()}"}, merge=True
+                job, {_CANCEL: by} | ({_DISCARD: by} if discard else {}), merge=True
             )
             worker.ensure(self._settings)
         return self.get(job)

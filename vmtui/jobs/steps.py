@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from dbos import DBOS
@@ -20,6 +21,8 @@ LOG = logging.getLogger("vmtui.jobs")
 
 CANCEL = "cancel"
 """Attribute of a workflow that asks it to stop."""
+DISCARD = "discard"
+"""Attribute of an instant restore: the VM may be powered off and deleted with all that it wrote."""
 
 
 class Work:
@@ -65,7 +68,7 @@ def perform(
         settings = world.settings()
         refuse_read_only(settings, spec)
         logins = world.logins(settings, workflow)
-        with world.slot(settings, spec):
+        with world.slot(settings, spec) if spec.kind.takes_turns else nullcontext():
             if cancellable:
                 refuse_cancelled()
             value = to_plain(body(Work(world, spec, logins, settings, board)))
@@ -97,8 +100,17 @@ def refuse_cancelled() -> None:
 
 def is_cancelled(workflow: str) -> bool:
     """Whether somebody asked for a job to stop."""
+    return _attribute(workflow, CANCEL)
+
+
+def is_discarded(workflow: str) -> bool:
+    """Whether somebody gave the explicit word that a VM may go with all that it wrote."""
+    return _attribute(workflow, DISCARD)
+
+
+def _attribute(workflow: str, name: str) -> bool:
     status = DBOS.get_workflow_status(workflow)
-    return status is not None and bool((status.attributes or {}).get(CANCEL))
+    return status is not None and bool((status.attributes or {}).get(name))
 
 
 def refuse_read_only(settings: Settings, spec: JobSpec) -> None:

@@ -171,6 +171,11 @@ _ROWS = (
         "Wait until it ends; vmtui never ends a job that is not its own.",
     ),
     ("VM-NOT-BACKED-UP", "This VM cannot be backed up in that mode.", "Read the reason; try another --mode."),
+    (
+        "VM-FROM-REPOSITORY",
+        "The VM runs from the repository, and its own images hold what it has written since.",
+        "Let its job go on until the VM is moved. To delete it with all that it wrote: vmtui job cancel ID --discard",
+    ),
     ("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.", "There is nothing to undo."),
     # failed
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),

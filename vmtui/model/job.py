@@ -16,6 +16,7 @@ class JobKind(StrEnum):
 
     BACKUP = "backup"
     RESTORE = "restore"
+    INSTANT = "instant"
     REVERT = "revert"
     VERIFY = "verify"
     EXPORT = "export"
@@ -28,6 +29,14 @@ class JobKind(StrEnum):
     def changes(self) -> bool:
         """Whether it changes a host, or adds or deletes points; read-only mode refuses those."""
         return self not in (JobKind.VERIFY, JobKind.EXPORT)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it counts among the jobs that a host may have at once.
+
+        A VM that is wanted at once waits for no backup, and none waits until all of it has been moved.
+        """
+        return self is not JobKind.INSTANT
 
 
 class JobState(StrEnum):
@@ -94,3 +103,14 @@ class JobRecord:
     """`phase`, `disk`, `total`, `done`, `new`, `stored` [bytes] of everything that was counted, in order."""
     result: Mapping[str, Any] = field(default_factory=dict)
     """What the job brought: the point, or the restored VM with its evidence."""
+
+    @property
+    def runs_from_repository(self) -> bool:
+        """Whether its VM has run and does not stand on its own disks yet."""
+        reached = {phase["phase"] for phase in self.phases}
+        return (
+            self.kind is JobKind.INSTANT
+            and not self.state.final
+            and bool(reached & {"running from the repository", "moving"})
+            and "pivoted" not in reached
+        )

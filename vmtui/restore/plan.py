@@ -37,6 +37,8 @@ class RestoreRequest:
     pools: Mapping[str, str] = field(default_factory=dict)
     """Pool or folder of the point: pool of the target."""
     start: bool = False
+    instant: bool = False
+    """Let the VM run at once from the repository, and move its disks to the host while it runs."""
     approved: str = ""
     """The plan that the operator agreed to, as `fingerprint` gives it; empty when nobody was asked."""
 
@@ -174,6 +176,8 @@ class RestorePlan:
     """The equivalent command line."""
     asides: tuple[Aside, ...] = ()
     """Files of the VM that is replaced which must not meet the restored disks."""
+    folder: str = ""
+    """On the host, of the socket at which the disks are offered; empty unless it is an instant restore."""
 
     @property
     def refused(self) -> list[Check]:
@@ -196,6 +200,7 @@ class RestorePlan:
             self.replaces_vm,
             self.stop_first,
             self.request.start,
+            self.request.instant,
             sorted(self.request.networks.items()),
             [[disk.target, disk.path, disk.replaces, disk.data_bytes] for disk in self.disks],
             [[item.label, item.path, item.replaces] for item in self.files],
@@ -215,5 +220,5 @@ def command_of(request: RestoreRequest, name: str) -> str:
     for option, mapping in (("--map-pool", request.pools), ("--map-network", request.networks)):
         for old, new in mapping.items():
             words += [option, f"{old}={new}"]
-    words += ["--start"] if request.start else []
+    words += ["--instant"] if request.instant else ["--start"] if request.start else []
     return " ".join(words)

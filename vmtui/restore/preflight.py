@@ -329,9 +329,9 @@ def _disks(flight: Preflight, known: list[Pool]) -> None:
         flight.disks.append(
             DiskPlacement(
                 target=disk.name,
-                format=_format(disk),
+                format=_format(flight, disk),
                 virtual_size=disk.virtual_size,
-                file_length=disk.file_length,
+                file_length=None if flight.request.instant else disk.file_length,
                 root=disk.root,
                 data_bytes=data_bytes(flight.context.repository, disk.name, disk.virtual_size, disk.root),
                 path=path,
@@ -392,12 +392,12 @@ def _disk_path(flight: Preflight, disk: PointDisk, folder: str) -> str:
     if flight.request.keeps_identity and disk.path and disk.source_type == "file":
         return posixpath.join(folder, posixpath.basename(disk.path))
     safe = re.sub(r"[^A-Za-z0-9._+@-]+", "-", f"{flight.file_name}-{disk.name}")
-    return posixpath.join(folder, f"{safe}.{_format(disk)}")
+    return posixpath.join(folder, f"{safe}.{_format(flight, disk)}")
 
 
-def _format(disk: PointDisk) -> str:
-    """Raw stays raw; everything else becomes qcow2."""
-    return "raw" if disk.format == "raw" else "qcow2"
+def _format(flight: Preflight, disk: PointDisk) -> str:
+    """Raw stays raw, unless it has to be an overlay first; everything else becomes qcow2."""
+    return "raw" if disk.format == "raw" and not flight.request.instant else "qcow2"
 
 
 def _space(flight: Preflight) -> None:

@@ -25,6 +25,7 @@ from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
 from vmtui.repository.streams import open_map
 from vmtui.repository.verify import check_containers
+from vmtui.restore import instant_plan
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Fitted, Target, fit, kept_record, missing_elements
 from vmtui.restore.placing import (
@@ -64,6 +65,7 @@ def prepare(context: RestoreContext, run: JobId, request: RestoreRequest) -> Res
     flight = Preflight(context, request, point, run, domain_xml.parse(point.xml_inactive or point.xml_live))
     flight.passed("point", f"{point.id} needs {packs} packs, all there with sound directories")
     run_checks(flight)
+    folder = instant_plan.check(flight) if request.instant else ""
     plan = RestorePlan(
         run=run,
         request=request,
@@ -83,6 +85,7 @@ def prepare(context: RestoreContext, run: JobId, request: RestoreRequest) -> Res
         unchecked=_unchecked(request),
         command=command_of(request, flight.name),
         asides=tuple(flight.asides),
+        folder=folder,
     )
     failpoint("restore.planned")
     return replace(plan, steps=tuple(_steps(plan, point)))
@@ -146,6 +149,8 @@ def _destroys(flight: Preflight) -> str:
 
 
 def _unchecked(request: RestoreRequest) -> tuple[str, ...]:
+    if request.instant:
+        return instant_plan.UNCHECKED
     if request.start:
         return ("what runs inside the VM beyond its guest agent's answer",)
     return ("that the VM boots: it stays powered off (--start starts it and asks its guest agent)",)
@@ -153,6 +158,8 @@ def _unchecked(request: RestoreRequest) -> tuple[str, ...]:
 
 def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
     host = plan.request.host
+    if plan.request.instant:
+        return instant_plan.steps(plan)
     texts: list[tuple[str, int | None]] = [(f"read the manifest and the maps of {point.id}", None)]
     for disk in plan.disks:
         texts.append((f"{host}: create {disk.new_path(plan.run)} ({disk.format})", None))
@@ -161,7 +168,7 @@ def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
     texts += [(f"{host}: write {item.label} to {item.path}", item.size) for item in plan.files if item.needed]
     if plan.stop_first:
         texts.append((f"{host}: shut {plan.name} down (guest agent, then ACPI; never powered off hard)", None))
-    for place in _places(plan):
+    for place in places(plan):
         if place.replaces:
             texts.append((f"{host}: set {place.path} aside as {place.kept_path(plan.run)}", None))
     texts += [(f"{host}: set {aside.path} aside as {aside.kept_path(plan.run)}", None) for aside in plan.asides]
@@ -194,7 +201,7 @@ def write(context: RestoreContext, plan: RestorePlan) -> Written:
         CancelledError: Somebody asked for it to stop.
     """
     refuse(plan)
-    _remove_new(context.session, plan)
+    remove_new(context.session, plan)
     checks = []
     total = 0
     for disk in plan.disks:
@@ -205,7 +212,7 @@ def write(context: RestoreContext, plan: RestorePlan) -> Written:
     failpoint("restore.written")
     for item in plan.files:
         if item.needed:
-            total += _write_file(context, plan, item)
+            total += write_file(context, plan, item)
             checks.append(Check(f"file {item.label}", True, f"{item.size} bytes written and read back"))
     failpoint("restore.verified")
     return Written(total, tuple(checks))
@@ -239,7 +246,8 @@ def _connected(session: HostSession, path: str, format_name: str, *, writable: b
         client.close()
 
 
-def _write_file(context: RestoreContext, plan: RestorePlan, item: FilePlacement) -> int:
+def write_file(context: RestoreContext, plan: RestorePlan, item: FilePlacement) -> int:
+    """Write a captured file beside its final name and read it back; gives its size [bytes]."""
     context.session.files.make_folders(posixpath.dirname(item.path))
     if not item.large:
         write_small(context, plan.run, item)
@@ -283,18 +291,19 @@ def install(context: RestoreContext, plan: RestorePlan) -> Installed:
     if not context.notes(plan.run).noted("set aside"):
         set_aside(context, plan)
         context.notes(plan.run).note("set aside")
-    for place in _places(plan):
-        _swap_in(session, place, plan.run)
+    for place in places(plan):
+        swap_in(session, place, plan.run)
     failpoint("restore.swapped")
     for pool in sorted({disk.pool for disk in plan.disks if disk.pool is not None}):
         storage.refresh_pool(session, pool)
     context.watch.phase("define")
-    checks += _define(context, plan, domain)
+    checks += define(context, plan, domain, fitted_definition(context, plan))
     failpoint("restore.defined")
     return Installed(tuple(checks), _record_path(plan.run, plan.disks) if plan.replaces_vm else None)
 
 
-def _places(plan: RestorePlan) -> list[DiskPlacement | FilePlacement]:
+def places(plan: RestorePlan) -> list[DiskPlacement | FilePlacement]:
+    """Everything that is written."""
     return [*plan.disks, *(item for item in plan.files if item.needed)]
 
 
@@ -326,17 +335,17 @@ def _keep_record(context: RestoreContext, plan: RestorePlan, domain: Domain) -> 
         "point": plan.request.point,
         "time": format_instant(context.now()),
         "files": [
-            *([place.path, place.kept_path(plan.run)] for place in _places(plan) if place.replaces),
+            *([place.path, place.kept_path(plan.run)] for place in places(plan) if place.replaces),
             *([aside.path, aside.kept_path(plan.run)] for aside in plan.asides),
         ],
-        "made": [place.path for place in _places(plan) if not place.replaces],
+        "made": [place.path for place in places(plan) if not place.replaces],
         "definition": definition.inactive,
         "previous": previous,
     }
     context.session.files.write_new(path, json.dumps(record).encode())
 
 
-def _swap_in(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> None:
+def swap_in(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> None:
     """Rename old to kept and new to final, whatever of it was done already."""
     new, kept = place.new_path(run), place.kept_path(run)
     if not session.files.exists(new):
@@ -350,11 +359,16 @@ def _swap_in(session: HostSession, place: DiskPlacement | FilePlacement, run: Jo
     session.files.rename(new, place.path)
 
 
-def _define(context: RestoreContext, plan: RestorePlan, domain: Domain) -> list[Check]:
+def define(context: RestoreContext, plan: RestorePlan, domain: Domain, fitted: Fitted) -> list[Check]:
+    """Define the VM, and look what the host made of it. Safe to repeat.
+
+    Raises:
+        RefusedError: Another VM has taken its name or UUID meanwhile.
+        FailedError: libvirt refuses.
+    """
     session = context.session
     if not plan.replaces_vm:
         _check_still_free(session, plan, domain)
-    fitted = _fitted(context, plan)
     if plan.replaces_vm:
         _forget_checkpoints(context, domain)
     result = defining.define(session, fitted.xml)
@@ -384,7 +398,7 @@ def _check_still_free(session: HostSession, plan: RestorePlan, domain: Domain) -
         )
 
 
-def _fitted(context: RestoreContext, plan: RestorePlan) -> Fitted:
+def fitted_definition(context: RestoreContext, plan: RestorePlan) -> Fitted:
     """The definition; made anew from the manifest each time, as it may hold passwords."""
     point = context.point(plan.request)
     return fit(point.xml_inactive or point.xml_live, _final_target(context, plan, point))
@@ -463,10 +477,10 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     if not plan.replaces_vm:
         _undefine_ours(session, plan)
     if context.notes(plan.run).noted("installing"):
-        for place in _places(plan):
+        for place in places(plan):
             _swap_back(session, place, plan.run)
         bring_back(session, plan)
-    _remove_new(session, plan)
+    remove_new(session, plan)
     remove_tpm_folders(session, plan)
     record = _record_path(plan.run, plan.disks)
     if plan.replaces_vm and record is not None:
@@ -488,7 +502,7 @@ def _undefine_ours(session: HostSession, plan: RestorePlan) -> None:
 
 
 def _swap_back(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> None:
-    """Undo `_swap_in`, whatever of it was done."""
+    """Undo `swap_in`, whatever of it was done."""
     new, kept = place.new_path(run), place.kept_path(run)
     if not session.files.exists(new) and (not place.replaces or session.files.exists(kept)):
         session.files.remove(place.path)  # ours: it had been renamed from the new image
@@ -496,6 +510,7 @@ def _swap_back(session: HostSession, place: DiskPlacement | FilePlacement, run: 
         session.files.rename(kept, place.path)
 
 
-def _remove_new(session: HostSession, plan: RestorePlan) -> None:
-    for place in _places(plan):
+def remove_new(session: HostSession, plan: RestorePlan) -> None:
+    """Remove what was written beside final names. Safe to repeat."""
+    for place in places(plan):
         session.files.remove(place.new_path(plan.run))

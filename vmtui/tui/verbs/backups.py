@@ -13,7 +13,7 @@ from vmtui.overview.points import PointView
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow
 from vmtui.overview.words import age
 from vmtui.tui import clock
-from vmtui.tui.dialogs.base import Confirm
+from vmtui.tui.dialogs.base import Confirm, Typed, word_to_type
 from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece
 
@@ -192,6 +192,9 @@ def cancel_job(app: VmtuiApp, focus: Focus) -> None:
     """Ask, then ask the job to stop."""
     jobs = [record for record in focus.jobs if not record.state.final]
     first = jobs[0]
+    if any(record.runs_from_repository for record in jobs):
+        _ask_discard(app, jobs)
+        return
     title = f"Cancel the {first.kind} of {first.host}/{first.vm}?" if len(jobs) == 1 else f"Cancel {len(jobs)} jobs?"
     lines: list[list[Piece]] = [
         [("It cleans up first: the VM is left as it was found, scratch files and checkpoints go.", "")],
@@ -208,6 +211,36 @@ def cancel_job(app: VmtuiApp, focus: Focus) -> None:
     app.push_screen(Confirm(title, lines, yes="Cancel it", opened_by=("c",)), answered)
 
 
+def _ask_discard(app: VmtuiApp, jobs: Sequence[JobRecord]) -> None:
+    """A VM that runs from the repository is not cancelled but thrown away, after its name was typed."""
+    record = next(record for record in jobs if record.runs_from_repository)
+    if len(jobs) > 1:
+        app.notify(
+            f"{record.host}/{record.vm} runs from the repository: choose that job alone",
+            severity="warning",
+            markup=False,
+        )
+        return
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            app.in_background(lambda: app.client.cancel(record.id, discard=True), lambda _: _asked_to_stop(app, record))
+
+    app.push_screen(
+        Typed(
+            f"Throw {record.vm} on {record.host} away?",
+            [
+                [("It runs from the repository, and only this job keeps it going until it is moved.", "")],
+                [("It is powered off and deleted, with all that it wrote since it was restored.", "bad")],
+                [("To keep it, leave this dialog: the move ends by itself.", "")],
+            ],
+            word=word_to_type(record.vm, record.id),
+            opened_by=("c",),
+        ),
+        answered,
+    )
+
+
 def _asked_to_stop(app: VmtuiApp, record: JobRecord) -> None:
     app.say(f"job {record.id[-8:]} was asked to stop", job=record.id)
     app.jobs_feed.poke()
@@ -218,7 +251,7 @@ def no_again(app: VmtuiApp, focus: Focus) -> str:
     if not focus.jobs or not focus.jobs[0].state.final:
         return "choose a job that has ended"
     record = focus.jobs[0]
-    if record.kind is JobKind.RESTORE:
+    if record.kind in (JobKind.RESTORE, JobKind.INSTANT):
         return "a restore starts with a fresh plan: r on its point"
     if record.kind is JobKind.PRUNE:
         return "a prune starts with a fresh plan: 6, then f"

@@ -27,7 +27,7 @@ def restore(app: VmtuiApp, draft: Draft, plan: RestorePlan) -> None:
         return
     approved = replace(draft.request(), name=None if draft.target is Target.IN_PLACE else plan.name)
     request = replace(approved, approved=replace(plan, request=approved).fingerprint())
-    wish = Wish(JobKind.RESTORE, draft.host, plan.name, request)
+    wish = Wish(JobKind.INSTANT if request.instant else JobKind.RESTORE, draft.host, plan.name, request)
 
     def answered(yes: bool | None) -> None:
         if yes:
@@ -52,6 +52,8 @@ def restore(app: VmtuiApp, draft: Draft, plan: RestorePlan) -> None:
         app.push_screen(Typed(f"Bring {plan.name} back IN PLACE on {draft.host}?", lines, word=word), answered)
         return
     lines.append([("A new VM; nothing that is there is touched.", "")])
+    if request.instant:
+        lines.append([("It starts at once and runs from the repository; its disks follow while it runs.", "warn")])
     app.push_screen(
         Confirm(f"Restore as {plan.name} on {draft.host}?", lines, yes="Restore", opened_by=("right_square_bracket",)),
         answered,

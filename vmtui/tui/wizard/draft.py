@@ -16,6 +16,9 @@ from vmtui.restore.plan import RestorePlan, RestoreRequest
 
 NO_NETWORK = "none"
 SAME = "(same name)"
+OFF = "powered off"
+STARTED = "started; its guest agent is asked"
+INSTANT = "instant: runs at once from the repository, moved while it runs"
 
 
 class Target(StrEnum):
@@ -40,6 +43,7 @@ class Draft:
     name: str = ""
     """Empty lets the preflight choose one."""
     start: bool = False
+    instant: bool = False
     networks: Mapping[str, str] = field(default_factory=dict)
     pools: Mapping[str, str] = field(default_factory=dict)
     disk: str = ""
@@ -57,6 +61,7 @@ class Draft:
             networks=dict(self.networks),
             pools=dict(self.pools),
             start=self.start,
+            instant=self.request_is_instant,
         )
 
     def command(self) -> str:
@@ -75,7 +80,16 @@ class Draft:
         for option, mapping in (("--map-pool", self.pools), ("--map-network", self.networks)):
             for old, new in mapping.items():
                 words += [option, f"{old}={new}"]
-        return shlex.join([*words, "--start"] if self.start else words)
+        if self.request_is_instant:
+            words.append("--instant")
+        elif self.start:
+            words.append("--start")
+        return shlex.join(words)
+
+    @property
+    def request_is_instant(self) -> bool:
+        """Whether the VM is to run from the repository at once; only a new one can."""
+        return self.instant and self.target is Target.NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +127,10 @@ def target_settings(draft: Draft, hosts: Sequence[str]) -> tuple[Setting, ...]:
     lines.append(Setting("host", "Host", draft.host or "–", "", tuple(hosts)))  # a dash is meant
     if draft.target is Target.NEW:
         lines.append(Setting("name", "Name", draft.name or "(chosen by itself)", "must be free on the host"))
-    boot = "started; its guest agent is asked" if draft.start else "powered off"
-    lines.append(Setting("start", "Afterwards", boot, "", ("powered off", "started; its guest agent is asked")))
+    boot = INSTANT if draft.request_is_instant else STARTED if draft.start else OFF
+    choices = (OFF, STARTED, INSTANT) if draft.target is Target.NEW else (OFF, STARTED)
+    note = "runs within seconds; needs this machine until it is moved" if draft.request_is_instant else ""
+    lines.append(Setting("start", "Afterwards", boot, note, choices))
     return tuple(lines)
 
 
@@ -148,7 +164,7 @@ def changed(draft: Draft, setting: str, value: str) -> Draft:
     if kind == "host":
         return replace(draft, host=value, networks={}, pools={})
     if kind == "start":
-        return replace(draft, start=value.startswith("started"))
+        return replace(draft, start=value == STARTED, instant=value == INSTANT)
     if kind == "file":
         return replace(draft, file=str(Path(value).expanduser().absolute()) if value else "")
     if kind == "pool":

@@ -17,6 +17,12 @@ from vmtui.tui.wizard.draft import Draft, Target, past_rates, time_words
 Lines = list[list[Piece]]
 
 
+_INSTANT = (
+    "Instant: the VM runs from the repository within seconds. What it writes stays on the host, whatever happens here.",
+    "Until all of it is moved there it needs this job: if we or the network fail, it pauses, and goes on with us.",
+)
+
+
 def summary_lines(draft: Draft) -> Lines:
     """What was chosen so far."""
     point = draft.point
@@ -43,6 +49,8 @@ def summary_lines(draft: Draft) -> Lines:
             [("A new VM has its own UUID and MACs, and its links are down unless you map them: it cannot", "")]
         )
         lines.append([("disturb the original. It is powered off unless you choose otherwise.", "")])
+        if draft.request_is_instant:
+            lines += [[(line, "warn")] for line in _INSTANT]
     else:
         lines.append([("The disk is written to a new local file and read back; no VM and no host is touched.", "")])
     return [*lines, [], [("CLI   ", "strong"), (draft.command(), "dim")]]
@@ -80,7 +88,7 @@ def plan_lines(
         return check_lines(plan, error, asking=asking)
     point = draft.point
     assert point is not None
-    state = "started" if draft.start else "powered off"
+    state = "running at once" if draft.request_is_instant else "started" if draft.start else "powered off"
     kind = "the VM itself, IN PLACE" if draft.target is Target.IN_PLACE else "NEW VM"
     proven = f"every byte verified {local(point.verified)}" if point.verified else "never verified since it was made"
     lines: Lines = [
