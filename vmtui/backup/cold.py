@@ -66,10 +66,12 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
     context.keep_definition(domain.definition())
     with _held_down(context, domain, plan):
         now = context.now()
-        done = [_read_disk(context, plan, disk, writer) for disk in plan.disks]
-        failpoint("cold.read")
+        # Before the first byte is read: what somebody writes to an image at rest after it was read, and while
+        # nobody locks it, is then in the new bitmap, and so in the next increment.
         marked = _mark(context, domain, plan, now)
         failpoint("cold.marked")
+        done = [_read_disk(context, plan, disk, writer) for disk in plan.disks]
+        failpoint("cold.read")
     failpoint("cold.started")
     libvirt, hypervisor = context.session.with_libvirt(
         "read the versions", lambda link: (link.getLibVersion(), link.getVersion())
