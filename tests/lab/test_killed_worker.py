@@ -225,6 +225,7 @@ def test_restore_in_place_that_is_cancelled_while_no_worker_lives(
 def test_restore_as_new_vm_that_is_cancelled_while_no_worker_lives(
     client: Client, vm: TestVm, south: Site, failpoint: str
 ) -> None:
+    vm.write(0xB1, 0, 3 * MIB)
     point = client.backup(vm)["point"]
     before = set(south.images.iterdir()), south.domains()
     job = start_and_die(client, failpoint, "restore", point, "--to", "south", "--as", f"c-{vm.name}")
