@@ -13,7 +13,7 @@ STORY = Path(__file__).parents[2] / "script" / "story.py"
 
 
 def test_headless_story_ends_with_evidence() -> None:
-    with tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="v-") as folder:  # short, for the sockets below it
         Path(folder).chmod(0o755)  # the account that the lab runs as must get through
         answer = subprocess.run(
             [sys.executable, str(STORY), "--headless"],
