@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 
 VM = "web1"
 NOTE = "written by the guest a moment before the second backup"
-_WAIT_S = 90.0
+_WAIT_S = 240.0
 _CHUNK = 1 << 20
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Client, remove_vm, wait_until
-from tests.support.holding import ended
+from tests.support.holding import ended, held_backup
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm
 
@@ -90,6 +90,23 @@ def test_cancelled_after_the_commit_is_finished_anyway(client: Client, vm: TestV
     gate.unlink()
     assert ended(process) == 0
     assert len(client.points(vm)) == 1
+
+
+@pytest.mark.parametrize("change", ["read_only = true\n", "broken ["])
+def test_a_changed_configuration_leaves_no_job_half_done(
+    client: Client, vm: TestVm, south: Site, tmp_path: Path, change: str
+) -> None:
+    """What was begun before the configuration was set to read-only, or broken, is brought to its end."""
+    vm.write(0x01, 0, 4 * MIB)
+    with held_backup(client, vm, "backup.transfer", tmp_path) as held:
+        before = client.config.read_text()
+        client.config.write_text(change + before)
+        result = held.finish()
+        client.config.write_text(before)
+    assert result.code == 0, str(result)
+    assert not vm.job()
+    assert vm.leftovers() == []
+    assert vm.checkpoints() == [client.points(vm)[0]["checkpoint"]]
 
 
 def test_queued_job_is_cancelled_before_it_begins(client: Client, new_vm: Callable[..., TestVm], gate: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.support.guests import wait_agent
 from tests.support.holding import held_backup
 from tests.support.points import INCREMENTAL, check_point, kinds
 from tests.support.site import Site
-from tests.support.vms import MIB, TestVm
+from tests.support.vms import MIB, Spec, TestVm
 from vmtui.lab import LabInfo
 
 
@@ -75,6 +76,22 @@ def test_cold_increment(client: Client, vm: TestVm, south: Site, tmp_path: Path)
     vm.start()
     vm.write(0x03, 2 * MIB, MIB)
     assert kinds(check_point(client, vm, south, tmp_path)) == {"vda": INCREMENTAL}
+
+
+@pytest.mark.parametrize("failpoint", ["cold.half", "cold.read"])
+def test_cold_image_written_to_while_nobody_locks_it(
+    client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path, failpoint: str
+) -> None:
+    """An administrator's tool changes a disk that was just read: the next increment has the change."""
+    vm = new_vm([Spec("vda"), Spec("vdb")], started=False)
+    client.backup(vm)
+    target = {"cold.half": "vdb", "cold.read": "vda"}[failpoint]
+    with held_backup(client, vm, failpoint, tmp_path) as held:
+        command = ["qemu-io", "-f", "qcow2", "-c", f"write -P 0x42 {5 * MIB} {MIB}", str(vm.paths[target])]
+        subprocess.run(command, check=True, capture_output=True)
+        assert held.finish().code == 0
+    second = check_point(client, vm, south, tmp_path)
+    assert kinds(second) == {"vda": INCREMENTAL, "vdb": INCREMENTAL}
 
 
 def test_cold_transient(client: Client, vm: TestVm) -> None:

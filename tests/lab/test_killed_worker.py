@@ -199,6 +199,43 @@ def test_restore_as_new_vm(client: Client, vm: TestVm, south: Site, tmp_path: Pa
 
 
 @pytest.mark.parametrize("failpoint", IN_PLACE)
+def test_restore_in_place_that_is_cancelled_while_no_worker_lives(
+    client: Client, new_vm: Callable[..., TestVm], tmp_path: Path, failpoint: str
+) -> None:
+    """However far it had come: old disk and old definition are back, and nothing else is there."""
+    vm = new_vm()
+    vm.write(0xC1, 0, 3 * MIB)
+    point = client.backup(vm)["point"]
+    vm.stop()
+    vm.site.virsh("desc", vm.name, "--config", "as it was before the restore")
+    before = set(vm.site.images.glob(f"{vm.name}*"))
+    later = vm.contents(tmp_path / "later")
+    definition = vm.site.virsh("dumpxml", "--inactive", vm.name)
+
+    job = start_and_die(client, failpoint, "restore", point, "--in-place", "--yes")
+    client.ok("job", "cancel", job)
+    record = finish(client, job)
+
+    assert record["state"] == "cancelled"
+    assert_same(raw_copy(vm.paths["vda"], "qcow2", tmp_path), later["vda"])
+    assert vm.site.virsh("dumpxml", "--inactive", vm.name) == definition
+    assert set(vm.site.images.glob(f"{vm.name}*")) == before
+
+
+@pytest.mark.parametrize("failpoint", NEW_VM[:-1])
+def test_restore_as_new_vm_that_is_cancelled_while_no_worker_lives(
+    client: Client, vm: TestVm, south: Site, failpoint: str
+) -> None:
+    vm.write(0xB1, 0, 3 * MIB)
+    point = client.backup(vm)["point"]
+    before = set(south.images.iterdir()), south.domains()
+    job = start_and_die(client, failpoint, "restore", point, "--to", "south", "--as", f"c-{vm.name}")
+    client.ok("job", "cancel", job)
+    assert finish(client, job)["state"] == "cancelled"
+    assert (set(south.images.iterdir()), south.domains()) == before
+
+
+@pytest.mark.parametrize("failpoint", IN_PLACE)
 def test_restore_in_place(client: Client, new_vm: Callable[..., TestVm], tmp_path: Path, failpoint: str) -> None:
     vm = new_vm()
     vm.write(0xC1, 0, 3 * MIB)

@@ -165,14 +165,17 @@ def test_odd_sizes(
     check_point(client, vm, south, tmp_path)
 
 
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
 def test_raw_file_of_odd_length_keeps_its_length(
-    client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path
+    client: Client, new_vm: Callable[..., TestVm], south: Site, tmp_path: Path, running: bool
 ) -> None:
     """QEMU rounds the export up to 512; the restored file has the exact length."""
     vm = new_vm([Spec("vda", "raw", 16_777_316)], started=False)
     with vm.paths["vda"].open("r+b") as file:
         file.seek(-100, 2)
         file.write(b"\x99" * 100)
+    if running:
+        vm.start()
     document = client.backup(vm)
     expected = vm.contents(tmp_path / "expected")
     assert expected["vda"].stat().st_size == 16_777_316

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.client import wait_until
 from tests.support.small import small_file_system
 from vmtui.hosts import open_store_files
@@ -165,63 +167,87 @@ class Bucket:
 _WEED_PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
 
 
+_WEED_STARTS = 4
+_WEED_START_S = 90.0
+
+
 @contextlib.contextmanager
 def bucket() -> Iterator[Bucket]:
     """SeaweedFS with its S3 gateway and one bucket."""
+    with tempfile.TemporaryDirectory(prefix="vmtui-weed-") as name, contextlib.ExitStack() as stack:
+        for attempt in range(_WEED_STARTS):
+            # Between finding a port free and listening there somebody else may take it; weed ends then.
+            ports = dict(zip([*_WEED_PORTS, *(f"{port}.grpc" for port in _WEED_PORTS)], free_ports(8), strict=True))
+            folder = Path(name, str(attempt))
+            process = stack.enter_context(_weed(folder, ports))
+            found = Bucket(f"http://127.0.0.1:{ports['s3.port']}", _s3_client(ports["s3.port"]))
+            stack.callback(found.client.close)
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: process.poll() is not None or _accepts(found), _WEED_START_S, "the S3 service")  # noqa: B023  # called here alone
+            if process.poll() is None and _accepts(found):
+                break
+        else:
+            pytest.fail(f"the S3 service did not start:\n{(folder / 'log').read_text()[-4000:]}")
+        yield found
+
+
+@contextlib.contextmanager
+def _weed(folder: Path, ports: Mapping[str, int]) -> Iterator[subprocess.Popen[bytes]]:
+    """The service, perhaps not up yet, with its files in a folder of its own."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    identity = {"accessKey": KEY_ID, "secretKey": SECRET}
+    (folder / "s3.json").write_text(
+        json.dumps({"identities": [{"name": "test", "credentials": [identity], "actions": ["Admin", "Write"]}]})
+    )
+    argv = [
+        *(str(Path(sys.executable).with_name("weed")), "server", f"-dir={data}", "-s3"),
+        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder}/s3.json"),
+        # Both have fixed ports, so that of two services on a machine the second would end at once.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=30"),
+        *(f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock"),
+        *(f"-{option}={port}" for option, port in ports.items()),
+    ]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            argv, cwd=data, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.kill()  # asked politely it takes half a minute
+        process.wait()
+        for port in ports.values():
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
+
+
+def _s3_client(port: int) -> Any:
     import boto3
     from botocore.client import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
+        config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}),
+    )
+
+
+def _accepts(found: Bucket) -> bool:
+    """Whether the bucket is there, made if need be, and takes an object."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    with tempfile.TemporaryDirectory(prefix="vmtui-weed-") as name:
-        folder = Path(name)
-        (folder / "data").mkdir()
-        identity = {"accessKey": KEY_ID, "secretKey": SECRET}
-        (folder / "s3.json").write_text(
-            json.dumps({"identities": [{"name": "test", "credentials": [identity], "actions": ["Admin", "Write"]}]})
-        )
-        ports = dict(zip([*_WEED_PORTS, *(f"{port}.grpc" for port in _WEED_PORTS)], free_ports(8), strict=True))
-        process = subprocess.Popen(
-            [
-                *(str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}/data", "-s3"),
-                *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder}/s3.json"),
-                *("-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=30"),
-                *(f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock"),
-                *(f"-{option}={port}" for option, port in ports.items()),
-            ],
-            cwd=folder / "data",
-            env={**os.environ, "TMPDIR": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=KEY_ID,
-            aws_secret_access_key=SECRET,
-            config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}),
-        )
-
-        def ready() -> bool:
-            with contextlib.suppress(BotoCoreError, ClientError):
-                if not any(item["Name"] == BUCKET for item in client.list_buckets()["Buckets"]):
-                    client.create_bucket(Bucket=BUCKET)
-                client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
-                return True
-            return False
-
-        try:
-            wait_until(ready, 60, "the start of the S3 service")
-            yield Bucket(endpoint, client)
-        finally:
-            client.close()
-            process.kill()  # asked politely it takes half a minute
-            process.wait()
-            for port in ports.values():
-                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
-                    left.unlink()
+    with contextlib.suppress(BotoCoreError, ClientError):
+        if not any(item["Name"] == BUCKET for item in found.client.list_buckets()["Buckets"]):
+            found.client.create_bucket(Bucket=BUCKET)
+        found.client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+        return True
+    return False
 
 
 # -- rclone, rest --------------------------------------------------------------------------------

@@ -70,13 +70,15 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
     with _held_down(context, domain, plan):
         now = context.now()
         memory = SavedMemory(context, plan.name) if plan.managed_save else None
+        # Before the first byte is read: what somebody writes to an image at rest after it was read, and while
+        # nobody locks it, is then in the new bitmap, and so in the next increment.
+        marked = _mark(context, domain, plan, now)
+        failpoint("cold.marked")
         done = [_read_disk(context, plan, disk, writer) for disk in plan.disks]
         state = store(context, look(context, plan.request.vm, plan.name), writer)
         if memory is not None:
             state = replace(state, files=(*state.files, memory.store(plan.run, writer)))
         failpoint("cold.read")
-        marked = _mark(context, domain, plan, now)
-        failpoint("cold.marked")
     failpoint("cold.started")
     libvirt, hypervisor = context.session.with_libvirt(
         "read the versions", lambda link: (link.getLibVersion(), link.getVersion())

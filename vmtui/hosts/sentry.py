@@ -40,6 +40,7 @@ finish() {
 }
 heard=$(date +%s)
 turn=0
+ticks=0
 while [ -S "$socket" ] || [ "$turn" -lt 60 ]; do
     [ "$(cat "$mark.owner")" = $$ ] || exit 0 # a later sentry has taken over
     word=$(timeout 1 dd bs=1 count=1)
@@ -53,14 +54,15 @@ while [ -S "$socket" ] || [ "$turn" -lt 60 ]; do
         heard=$((clock - silence)) # the end of the life line
         sleep 1
     fi
-    [ -S "$socket" ] && turn=60
     [ $((clock - heard)) -lt "$silence" ] && touch "$mark.beat"
+    turn=$((turn + 1))
+    [ -S "$socket" ] || continue # a job that runs now is not ours to end
+    turn=60
     set -- $(stat -f -c '%a %S' "$(dirname "$mark")")
     [ $(($1 * $2)) -ge "$reserve" ] || finish low
     beat=$(stat -c %Y "$mark.beat") || beat=$clock
     [ $((clock - beat)) -lt "$orphan" ] || finish orphan
-    turn=$((turn + 1))
-    if [ $((turn % 4)) -eq 0 ]; then
+    if [ $(((ticks += 1) % 4)) -eq 0 ]; then
         case $(virsh -q -c "$uri" domstate --reason "$uuid") in
             *'I/O error'*) finish stopped ;;
         esac

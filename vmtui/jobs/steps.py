@@ -51,7 +51,8 @@ def perform(
         world: Of the worker.
         spec_data: The job's spec.
         body: Does the work.
-        cancellable: False for steps that clean up or finish, which a cancelled job needs most.
+        cancellable: False for steps that clean up or finish. A cancelled job needs them most, and so does one
+            whose configuration was set to read-only, or broken, while it ran.
 
     Returns:
         `{"value": …}`, or `{"error": …}` when the body ended with an error of ours or any other.
@@ -65,8 +66,9 @@ def perform(
     )
     ended_well = False
     try:
-        settings = world.settings()
-        refuse_read_only(settings, spec)
+        settings = world.settings(or_last=not cancellable)
+        if cancellable:
+            refuse_read_only(settings, spec)
         logins = world.logins(settings, workflow)
         with world.slot(settings, spec) if spec.kind.takes_turns else nullcontext():
             if cancellable:

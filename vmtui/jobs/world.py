@@ -11,7 +11,7 @@ from pathlib import Path
 from vmtui import config
 from vmtui.backup import BackupContext
 from vmtui.hosts import HostSession, connect
-from vmtui.model.errors import UnreachableError
+from vmtui.model.errors import UnreachableError, UsageError
 from vmtui.model.job import JobSpec
 from vmtui.model.progress import Watch
 from vmtui.model.settings import Settings
@@ -73,18 +73,28 @@ class World:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._last: Settings | None = None
+        """The configuration when it was last right."""
         self._slots: dict[str, threading.BoundedSemaphore] = {}
         self._logins: dict[str, Logins] = {}
         """By job."""
         self._lock = threading.Lock()
 
-    def settings(self) -> Settings:
+    def settings(self, *, or_last: bool = False) -> Settings:
         """The configuration as it is now.
+
+        Args:
+            or_last: If it is wrong now, give it as it was when it was last right.
 
         Raises:
             UsageError: It is wrong.
         """
-        return config.load(self._path)
+        try:
+            self._last = config.load(self._path)
+        except UsageError:
+            if not or_last or self._last is None:
+                raise
+        return self._last
 
     def repository(self, settings: Settings) -> Repository:
         """The repository.

@@ -16,7 +16,7 @@ from vmtui.lab.account import Account
 from vmtui.lab.processes import Process
 from vmtui.model.errors import UsageError
 
-_START_S = 40.0
+_START_S = 120.0
 _STOP_S = 10.0
 _SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 POOL = "images"

@@ -46,6 +46,7 @@ _AGENT_S = 180.0
 _AGENT_POLL_S = 1.0
 _WAKE_S = 600.0
 """A VM that wakes from saved memory reads all of it before it runs [s]."""
+_RECORD_LIMIT = 16 << 20
 
 
 # -- prepare -------------------------------------------------------------------------------------
@@ -476,17 +477,20 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     session = context.session
     if not plan.replaces_vm:
         _undefine_ours(session, plan)
-    if context.notes(plan.run).noted("installing"):
+    notes = context.notes(plan.run)
+    if notes.noted("installing") and not notes.noted("put back"):
         for place in places(plan):
             _swap_back(session, place, plan.run)
         bring_back(session, plan)
-    remove_new(session, plan)
-    remove_tpm_folders(session, plan)
+        notes.note("put back")  # whatever is under the final names from now on is not ours
     record = _record_path(plan.run, plan.disks)
     if plan.replaces_vm and record is not None:
+        _definition_back(session, plan, record)
         session.files.remove(record)
+    remove_new(session, plan)
+    remove_tpm_folders(session, plan)
     domain = Domain(session, plan.uuid)
-    if plan.replaces_vm and context.notes(plan.run).noted("stopping") and not domain.state().active:
+    if plan.replaces_vm and notes.noted("stopping") and not domain.state().active:
         domain.start()
         context.watch.note(f"{plan.name} had been shut down and was started again with its old disks")
 
@@ -504,10 +508,28 @@ def _undefine_ours(session: HostSession, plan: RestorePlan) -> None:
 def _swap_back(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> None:
     """Undo `swap_in`, whatever of it was done."""
     new, kept = place.new_path(run), place.kept_path(run)
-    if not session.files.exists(new) and (not place.replaces or session.files.exists(kept)):
-        session.files.remove(place.path)  # ours: it had been renamed from the new image
+    taken_in = not session.files.exists(new) and (not place.replaces or session.files.exists(kept))
+    if taken_in and session.files.exists(place.path):
+        session.files.rename(place.path, new)  # so that a repetition cannot take another's file for ours
     if place.replaces and session.files.exists(kept):
         session.files.rename(kept, place.path)
+
+
+def _definition_back(session: HostSession, plan: RestorePlan, record: str) -> None:
+    """Give a VM that may have been defined anew the definition that it had; the record of it comes from the host."""
+    if not session.files.exists(record):
+        return
+    try:
+        definition = str(json.loads(session.files.read(record, _RECORD_LIMIT))["definition"])
+        uuid = domain_xml.text_of(domain_xml.parse(definition), "uuid")
+    except (ValueError, KeyError, TypeError):
+        uuid, definition = None, ""
+    if uuid != plan.uuid:
+        raise FailedError(
+            "REMOTE-COMMAND", f"{record} on {session.host.name} does not hold the definition of {plan.name}."
+        )
+    if Domain(session, plan.uuid).definition().inactive != definition:
+        defining.define(session, definition)
 
 
 def remove_new(session: HostSession, plan: RestorePlan) -> None:
