@@ -14,7 +14,7 @@ def definition(session: HostSession, path: str) -> str:
     Raises:
         FailedError: The file is no saved memory.
     """
-    flags = libvirt.VIR_SAVE_IMAGE_XML_SECURE
+    flags = libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE
     xml: str = session.with_libvirt(
         "read the saved memory", lambda connection: connection.saveImageGetXMLDesc(path, flags)
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmtui.restore.preflight import Preflight
 
 _KNOWN = frozenset(Role)
+_STATE = frozenset({Role.NVRAM, Role.TPM, Role.SAVE})
 _PIECE = 64
 """Blocks that are read from the repository at once."""
 
@@ -42,7 +43,9 @@ def place_files(flight: Preflight, known: list[Pool]) -> None:
 
 def _place(flight: Preflight, item: CapturedFile, path: str) -> None:
     there = flight.session.files.info(path)
-    same = there is not None and item.role != Role.SAVE and same_bytes(flight, item, path)
+    # What the VM itself writes may have changed by the time that it is shut down, so it is written anew in any case.
+    own = item.role in _STATE and (flight.replaces_vm or item.role == Role.SAVE)
+    same = there is not None and not own and same_bytes(flight, item, path)
     if there is not None and not same and not flight.request.in_place:
         flight.failed("files", f"{path} on {flight.session.host.name} is another {item.role}")
         return

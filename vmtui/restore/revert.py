@@ -98,7 +98,8 @@ def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
             if session.files.exists(path):
                 session.files.rename(path, aside)
             session.files.rename(old, path)
-        checks.append(Check(f"file {posixpath.basename(path)}", True, f"back in place; the restored one is {aside}"))
+        where = f"; the restored one is {aside}" if session.files.exists(aside) else ""
+        checks.append(Check(f"file {posixpath.basename(path)}", True, f"back in place{where}"))
     for name in domain.facts_without_images().checkpoints:
         if name.startswith(checkpoints.own_prefix(context.repository.id)):
             checkpoints.delete(domain, name)

@@ -476,6 +476,9 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     """
     session = context.session
     if not plan.replaces_vm:
+        if context.notes(plan.run).noted("installing"):
+            for place in (item for item in plan.files if item.role == Role.SAVE):
+                _swap_back(session, place, plan.run)  # libvirt undefines no VM that has saved memory
         _undefine_ours(session, plan)
     notes = context.notes(plan.run)
     if notes.noted("installing") and not notes.noted("put back"):

@@ -51,7 +51,8 @@ def restore(app: VmtuiApp, draft: Draft, plan: RestorePlan) -> None:
         word = word_to_type(plan.name, plan.uuid)
         app.push_screen(Typed(f"Bring {plan.name} back IN PLACE on {draft.host}?", lines, word=word), answered)
         return
-    lines.append([("A new VM; nothing that is there is touched.", "")])
+    what = "The VM itself, which was lost" if draft.target is Target.LOST else "A new VM"
+    lines.append([(f"{what}; nothing that is there is touched.", "")])
     if request.instant:
         lines.append([("It starts at once and runs from the repository; its disks follow while it runs.", "warn")])
     app.push_screen(

@@ -26,6 +26,7 @@ class Target(StrEnum):
 
     NEW = "a new VM beside whatever is there"
     IN_PLACE = "the VM itself, in place; its old disks are kept aside"
+    LOST = "the VM itself, after it was lost; nothing is replaced"
     FILE = "one disk, to a file on this machine"
 
 
@@ -58,6 +59,7 @@ class Draft:
             host=self.host,
             name=(self.name or None) if self.target is Target.NEW else None,
             in_place=self.target is Target.IN_PLACE,
+            same_identity=self.target is Target.LOST,
             networks=dict(self.networks),
             pools=dict(self.pools),
             start=self.start,
@@ -75,6 +77,8 @@ class Draft:
         words = ["vmtui", "restore", self.point.id, "--to", self.host]
         if self.target is Target.IN_PLACE:
             words.append("--in-place")
+        elif self.target is Target.LOST:
+            words.append("--same-identity")
         elif self.name:
             words += ["--as", self.name]
         for option, mapping in (("--map-pool", self.pools), ("--map-network", self.networks)):

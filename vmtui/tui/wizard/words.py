@@ -16,6 +16,13 @@ from vmtui.tui.wizard.draft import Draft, Target, past_rates, time_words
 
 Lines = list[list[Piece]]
 
+_KINDS = {
+    Target.NEW: "NEW VM",
+    Target.IN_PLACE: "the VM itself, IN PLACE",
+    Target.LOST: "the VM itself, LOST",
+    Target.FILE: "file",
+}
+
 
 _INSTANT = (
     "Instant: the VM runs from the repository within seconds. What it writes stays on the host, whatever happens here.",
@@ -44,6 +51,11 @@ def summary_lines(draft: Draft) -> Lines:
             ]
         )
         lines.append([("and one command brings them back until they are discarded.", "warn")])
+    elif draft.target is Target.LOST:
+        lines.append(
+            [("The VM comes back with its name, UUID and MACs, and wakes from saved memory if the point holds", "")]
+        )
+        lines.append([("it. If anything of it is still on the host, nothing is done.", "")])
     elif draft.target is Target.NEW:
         lines.append(
             [("A new VM has its own UUID and MACs, and its links are down unless you map them: it cannot", "")]
@@ -89,7 +101,7 @@ def plan_lines(
     point = draft.point
     assert point is not None
     state = "running at once" if draft.request_is_instant else "started" if draft.start else "powered off"
-    kind = "the VM itself, IN PLACE" if draft.target is Target.IN_PLACE else "NEW VM"
+    kind = _KINDS[draft.target]
     proven = f"every byte verified {local(point.verified)}" if point.verified else "never verified since it was made"
     lines: Lines = [
         [
