@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from tests.support.guests import ask_agent, run_in_guest, wait_agent
 from tests.support.holding import ended, held
 from tests.support.site import Site
 from tests.support.vms import raw_copy
-from vmtui.lab import LabInfo
+from vmtui.lab import LabInfo, down, up
+from vmtui.lab.machines import MACHINES
 
 WRITER = """
 n=0
@@ -36,22 +38,32 @@ DATA_START = (2048 + (72 << 11)) * 512
 
 
 @pytest.fixture(scope="module")
-def operator(guests: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    client = Client(tmp_path_factory.mktemp("instant") / "client", guests)
+def own_lab() -> Iterator[LabInfo]:
+    """One guest alone; its SSH sessions are cut by these tests."""
+    with tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder:
+        root = Path(folder) / "lab"
+        lab = up(root, wanted=[machine for machine in MACHINES if machine.name == "web1"])
+        yield lab
+        down(root)
+
+
+@pytest.fixture(scope="module")
+def operator(own_lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    client = Client(tmp_path_factory.mktemp("instant") / "client", own_lab)
     client.init()
     yield client
     client.stop()
 
 
 @pytest.fixture
-def south(guests: LabInfo) -> Site:
-    return sites(guests)["south"]
+def south(own_lab: LabInfo) -> Site:
+    return sites(own_lab)["south"]
 
 
 @pytest.fixture(scope="module")
-def point(guests: LabInfo, operator: Client) -> str:
+def point(own_lab: LabInfo, operator: Client) -> str:
     """A point of a running guest with a file that nothing reads while it boots."""
-    north = sites(guests)["north"]
+    north = sites(own_lab)["north"]
     run_in_guest(
         north, "web1", "head -c 1048576 /dev/urandom >/data/victim; md5sum /data/victim >/data/victim.md5; sync"
     )
@@ -220,9 +232,9 @@ def damaged(repository: Path, slice_of_file: bytes) -> Iterator[None]:
 
 
 def test_a_damaged_block_pauses_the_guest_and_is_named(
-    guests: LabInfo, operator: Client, point: str, south: Site, gone: Callable[[str], str], tmp_path: Path
+    own_lab: LabInfo, operator: Client, point: str, south: Site, gone: Callable[[str], str], tmp_path: Path
 ) -> None:
-    north = sites(guests)["north"]
+    north = sites(own_lab)["north"]
     name = gone("damaged")
     words = run_in_guest(
         north, "web1", "dd if=/data/victim bs=512 skip=1000 count=1 2>/dev/null | hexdump -v -e '1/1 \"%02x\"'"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element, tostring
 
 from vmtui.failpoint import failpoint
-from vmtui.hosts import backup_job, block_jobs, checkpoints, defining, domain_xml, domains, reverse, sentry
+from vmtui.hosts import backup_job, block_jobs, checkpoints, defining, domain_xml, domains, reverse, sentry, storage
 from vmtui.hosts.backup_job import JobDisk
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.forward import fits_socket_path
@@ -45,8 +45,7 @@ def prove(context: RestoreContext, plan: RestorePlan) -> list[Check]:
     if not evidence.has("compared"):
         evidence.add(*_compare(context, plan, domain))
     failpoint("instant.compared")
-    if domain.state().active:
-        checkpoints.delete(domain, checkpoint_name(context, plan))
+    _forget_mark(context, plan, domain)
     _usual_policies(context, plan, domain)
     reverse.remove(context.session, plan.folder)
     end_session(context, plan)
@@ -159,6 +158,15 @@ def _compare_disk(context: RestoreContext, disk: DiskPlacement, socket: str) -> 
 
 
 # -- clearing up -----------------------------------------------------------------------------------
+
+
+def _forget_mark(context: RestoreContext, plan: RestorePlan, domain: Domain) -> None:
+    """Record no longer what the VM writes."""
+    name = checkpoint_name(context, plan)
+    off = not domain.state().active
+    if not checkpoints.delete(domain, name) and off:
+        for disk in plan.disks:
+            storage.remove_bitmap(context.session, disk.path, name)
 
 
 def _usual_policies(context: RestoreContext, plan: RestorePlan, domain: Domain) -> None:
