@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from vmtui.lab.site import Site, virsh
 from vmtui.model.errors import UsageError
 
-_AGENT_S = 45.0
+_AGENT_S = 180.0
 _DATA_SIZE = 48 << 20
 
 

@@ -89,8 +89,7 @@ def restore(context: RestoreContext, plan: RestorePlan, asked: datetime, wishes:
 @contextlib.contextmanager
 def _offered(context: RestoreContext, plan: RestorePlan, tending: Tending) -> Iterator[Offer]:
     """The point's disks on the host, and a session that keeps collections of other machines waiting."""
-    point = context.point(plan.request)
-    disks = {disk.name: disk for disk in point.disks}
+    disks = {disk.target: disk for disk in plan.disks}  # the manifest is not needed: another machine may prune it
     session = context.session
     tending.begin()
     with Offer(session.sibling, plan.folder, context.repository, disks, keep=True, failed=tending.failed) as offer:
