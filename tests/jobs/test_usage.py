@@ -27,9 +27,10 @@ def row(kind: JobKind, request: Any, job: str) -> Any:
 
 
 def test_what_jobs_were_asked_for_is_in_use() -> None:
-    one, two, three, four = (PointId(f"{number:016d}") for number in range(4))
+    one, two, three, four, five = (PointId(f"{number:016d}") for number in range(5))
     rows = [
         row(JobKind.RESTORE, RestoreRequest(VM, one, "north"), "a"),
+        row(JobKind.INSTANT, RestoreRequest(VM, five, "north", instant=True), "i"),
         row(JobKind.EXPORT, ExportRequest(VM, two, "vda", "/tmp/x", "raw"), "b"),
         row(JobKind.VERIFY, {"points": [[VM, three], [VM, one]], "all": False}, "c"),
         row(JobKind.VERIFY, {"points": [], "all": True}, "d"),
@@ -39,6 +40,7 @@ def test_what_jobs_were_asked_for_is_in_use() -> None:
     ]
     assert points_in_use(rows) == {
         PointName(VM, one): "in use by the restore job a",
+        PointName(VM, five): "in use by the instant job i",
         PointName(VM, two): "in use by the export job b",
         PointName(VM, three): "in use by the verify job c",
     }

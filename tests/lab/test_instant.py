@@ -287,3 +287,24 @@ def test_a_host_that_does_not_hand_connections_over_is_refused_before_anything(
     assert [check["name"] for check in failed] == ["instant"]
     assert "refuses to listen" in failed[0]["detail"]
     assert set(south.images.iterdir()) == before
+
+
+# -- the VM goes off before it was moved -----------------------------------------------------------
+
+
+def test_a_vm_that_was_off_is_moved_when_it_runs_again(
+    operator: Client, source: Source, new_restored: Callable[[str], Restored], south: Site, tmp_path: Path
+) -> None:
+    vm = new_restored("off")
+    operator.stop()
+    with held(operator, "instant.moving", tmp_path, *ask(source, "off"), "--json") as process:
+        vm.write(0xC1, 5 * MIB, 8 * CLUSTER)
+        south.virsh("destroy", "off", "--graceful")
+        job = operator.ok("jobs", "--json", "--limit", "1").json[0]["id"]
+    wait_until(lambda: job_of(operator, job)["phase"].startswith("waiting"), 60, "the job to see it")
+    assert any("can be started while this job runs" in note for note in job_of(operator, job)["notes"])
+    south.virsh("start", "off")
+    assert ended(process, 240) == 0
+    assert evidence(job_of(operator, job))["compared"]["ok"] is True
+    vm.write(0xC2, 11 * MIB + 512, 3 * CLUSTER)
+    vm.assert_whole(tmp_path)

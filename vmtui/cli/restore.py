@@ -179,11 +179,8 @@ def _print_plan_text(cli: Cli, plan: RestorePlan, manifest: RestorePoint) -> Non
         )
     )
     kind = "the VM itself" if plan.request.keeps_identity else "a new VM"
-    say(
-        printable(
-            f"To        {plan.request.host}, {kind} {plan.name}{', started' if plan.request.start else ', powered off'}"
-        )
-    )
+    state = "running at once" if plan.request.instant else "started" if plan.request.start else "powered off"
+    say(printable(f"To        {plan.request.host}, {kind} {plan.name}, {state}"))
     say()
     for check in plan.checks:
         say(printable(f"  {_MARKS[check.ok]:8}  {check.name:12} {check.detail}"))

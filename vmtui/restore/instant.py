@@ -89,8 +89,7 @@ def restore(context: RestoreContext, plan: RestorePlan, asked: datetime, wishes:
 @contextlib.contextmanager
 def _offered(context: RestoreContext, plan: RestorePlan, tending: Tending) -> Iterator[Offer]:
     """The point's disks on the host, and a session that keeps collections of other machines waiting."""
-    point = context.point(plan.request)
-    disks = {disk.name: disk for disk in point.disks}
+    disks = {disk.target: disk for disk in plan.disks}  # the manifest is not needed: another machine may prune it
     session = context.session
     tending.begin()
     with Offer(session.sibling, plan.folder, context.repository, disks, keep=True, failed=tending.failed) as offer:
@@ -179,16 +178,23 @@ def _wait_agent(context: RestoreContext, plan: RestorePlan, tending: Tending, of
     deadline = time.monotonic() + _AGENT_S
     while time.monotonic() < deadline:
         domain = tending.look(offer)
-        if domain is not None:
-            if domain_xml.agent_channel(domain_xml.parse(domain.definition().best)) == "absent":
-                evidence.add(Check("guest agent", None, "the VM has no channel for it"))
-                return
-            if quiesce.answers(domain):
-                seconds = (context.now() - asked).total_seconds()
-                evidence.add(Check("guest agent", True, f"answered {seconds:.1f} s after it was asked for"))
+        with tending.bearing():
+            check = _agent_check(domain, context, asked) if domain is not None else None
+            if check is not None:
+                evidence.add(check)
                 return
         time.sleep(_LOOK_S)
     evidence.add(Check("guest agent", None, f"no answer within {_AGENT_S:g} s; look at the VM's console"))
+
+
+def _agent_check(domain: Domain, context: RestoreContext, asked: datetime) -> Check | None:
+    """What is known of the guest agent; None while it may still come."""
+    if domain_xml.agent_channel(domain_xml.parse(domain.definition().best)) == "absent":
+        return Check("guest agent", None, "the VM has no channel for it")
+    if not quiesce.answers(domain):
+        return None
+    seconds = (context.now() - asked).total_seconds()
+    return Check("guest agent", True, f"answered {seconds:.1f} s after it was asked for")
 
 
 # -- to local storage ------------------------------------------------------------------------------
@@ -200,8 +206,9 @@ def _move(context: RestoreContext, plan: RestorePlan, tending: Tending, offer: O
     context.watch.phase("moving")
     while True:
         domain = tending.look(offer)
-        if domain is not None and mover.step(domain):
-            return
+        with tending.bearing():
+            if domain is not None and mover.step(domain):
+                return
         time.sleep(_LOOK_S)
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element, tostring
 
 from vmtui.failpoint import failpoint
-from vmtui.hosts import backup_job, block_jobs, checkpoints, defining, domain_xml, domains, reverse, sentry
+from vmtui.hosts import backup_job, block_jobs, checkpoints, defining, domain_xml, domains, reverse, sentry, storage
 from vmtui.hosts.backup_job import JobDisk
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.forward import fits_socket_path
 from vmtui.hosts.images import image_info
-from vmtui.model.errors import FailedError, VmtuiError
+from vmtui.model.errors import DamageError, FailedError, VmtuiError
 from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
 from vmtui.repository.streams import open_map
@@ -45,9 +45,9 @@ def prove(context: RestoreContext, plan: RestorePlan) -> list[Check]:
     if not evidence.has("compared"):
         evidence.add(*_compare(context, plan, domain))
     failpoint("instant.compared")
-    if domain.state().active:
-        checkpoints.delete(domain, checkpoint_name(context, plan))
-    _usual_policies(context, plan, domain)
+    _forget_mark(context, plan, domain)
+    with contextlib.suppress(DamageError):  # the point was pruned meanwhile; pausing on errors does no harm
+        _usual_policies(context, plan, domain)
     reverse.remove(context.session, plan.folder)
     end_session(context, plan)
     return evidence.checks
@@ -159,6 +159,15 @@ def _compare_disk(context: RestoreContext, disk: DiskPlacement, socket: str) -> 
 
 
 # -- clearing up -----------------------------------------------------------------------------------
+
+
+def _forget_mark(context: RestoreContext, plan: RestorePlan, domain: Domain) -> None:
+    """Record no longer what the VM writes."""
+    name = checkpoint_name(context, plan)
+    off = not domain.state().active
+    if not checkpoints.delete(domain, name) and off:
+        for disk in plan.disks:
+            storage.remove_bitmap(context.session, disk.path, name)
 
 
 def _usual_policies(context: RestoreContext, plan: RestorePlan, domain: Domain) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vmtui.hosts.domains import Domain
@@ -147,14 +148,20 @@ class Tending:
         """
         self.heed(ran=True)
         self._hold(lambda: self._session.keep(self._context.now()))
-        try:
+        with self.bearing():
             domain = Domain(self._context.session, self._plan.uuid)
             self._revive(domain, offer)
+            return domain
+        return None
+
+    @contextlib.contextmanager
+    def bearing(self) -> Iterator[None]:
+        """A host that does not answer for now is no reason to leave; the body is tried again at the next look."""
+        try:
+            yield
         except UnreachableError as error:
             self.tell(f"{error.cause} The VM keeps what it wrote; this is tried until it answers.", warning=False)
             time.sleep(_UNREACHABLE_PAUSE_S)
-            return None
-        return domain
 
     def _revive(self, domain: Domain, offer: Offer) -> None:
         if not domain.paused_by_io_error() or not offer.standing:

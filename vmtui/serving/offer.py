@@ -15,11 +15,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from vmtui.hosts import HostSession, reverse
 from vmtui.model.errors import VmtuiError
-from vmtui.model.point import PointDisk
 from vmtui.nbd import Export, NbdServer
 from vmtui.repository import Repository
 from vmtui.repository.disk_view import DiskView
@@ -29,6 +28,18 @@ _LOOK_S = 0.5
 _PAUSE_S = (0.2, 1.0, 2.0, 5.0)
 """Waits between tries to log in again [s]; the last one for ever."""
 _NAME_BYTES = 6
+
+
+class Stored(Protocol):
+    """A disk in the repository: one of a point, or of a plan that was made from it."""
+
+    @property
+    def virtual_size(self) -> int:
+        """[bytes]"""
+
+    @property
+    def root(self) -> str:
+        """Of its map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Offer:
         log_in: A new login to the host, owned from now on; it carries the disks and nothing else.
         folder: On the host, for the socket (`new_folder`); the same one takes over from a predecessor.
         repository: In step (`sync`).
-        disks: What to offer.
+        disks: What to offer, by target.
         keep: Leave the folder on the host behind at the end, as somebody will take over.
         failed: Told of every read that failed; from several threads.
 
@@ -83,7 +94,7 @@ class Offer:
         log_in: Callable[[], HostSession],
         folder: str,
         repository: Repository,
-        disks: Mapping[str, PointDisk],
+        disks: Mapping[str, Stored],
         *,
         keep: bool = False,
         failed: Callable[[Failure], None] | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from dbos import DBOS
 
-from vmtui.jobs.steps import Work, is_cancelled, is_discarded
+from vmtui.jobs.steps import LOG, Work, is_cancelled, is_discarded
 from vmtui.jobs.workflows.base import Data, patiently, run_id, step, workflow
 from vmtui.jobs.world import World, utc_now
 from vmtui.model.codec import format_instant, from_plain, to_plain
@@ -78,12 +78,17 @@ def _live(work: Work, data: Data) -> instant.Moved:
             ):
                 raise
             work.board.note(f"{plan.name} is on its own for a moment: {error.cause}", warning=False)
-            work.world.leave(job)
-            work.logins = work.world.logins(work.settings, job)
-            if wishes.discard():
-                raise CancelledError("CANCELLED", f"{plan.name} was discarded on request.") from error
-            time.sleep(_PAUSE_S[min(tries, len(_PAUSE_S) - 1)])
-            tries += 1
+        except Exception as error:  # the edge of a step: a fault of ours must not strand a VM that has run
+            if not RunNotes(work.settings.state, plan.run).noted(instant.RAN):
+                raise
+            LOG.exception("job %s: a fault in vmtui", job)
+            work.board.note(f"a fault in vmtui: {type(error).__name__}: {error}; {plan.name} is served again")
+        work.world.leave(job)
+        work.logins = work.world.logins(work.settings, job)
+        if wishes.discard():
+            raise CancelledError("CANCELLED", f"{plan.name} was discarded on request.")
+        time.sleep(_PAUSE_S[min(tries, len(_PAUSE_S) - 1)])
+        tries += 1
 
 
 def _prove(work: Work, data: Data, live: Data) -> Data:

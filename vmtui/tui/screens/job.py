@@ -219,7 +219,8 @@ def _restore_evidence(record: JobRecord) -> list[list[Piece]]:
     lines: list[list[Piece]] = [[("evidence  ", "strong"), (head, "bad" if failed else "good")]]
     lines += [_check(check["ok"], check["name"], check["detail"]) for check in checks]
     if "bytes" in result:
-        text = f"{size(result['bytes'])} written and read back in {result['seconds']:.1f} s"
+        how = "moved while the VM ran" if result.get("instant") else "written and read back"
+        text = f"{size(result['bytes'])} {how} in {result['seconds']:.1f} s"
         lines.append([("          ", ""), (text, "strong")])
     if result.get("kept"):
         lines.append(
