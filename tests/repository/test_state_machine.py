@@ -287,7 +287,11 @@ class Life(RuleBasedStateMachine):
         self.do_backup(0, first)
         self.do_backup(1, second)
 
-    @rule(what=st.sampled_from(["backup", "increment", "prune", "collect", "mirror"]), machine=machines, data=disks)
+    @rule(
+        what=st.sampled_from(["backup", "increment", "prune", "collect", "mirror", "repair"]),
+        machine=machines,
+        data=disks,
+    )
     def work(self, what: str, machine: int, data: bytes) -> None:
         self.do(what, machine, data)
 

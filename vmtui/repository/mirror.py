@@ -116,7 +116,7 @@ def mirror(
             raise FailedError("REPO-BUSY", "The source was collected again and again while it was copied.")
         return work.result
     finally:
-        session.close()
+        session.close(clock())
         copy.store.flush()
 
 

@@ -77,7 +77,7 @@ def repair(
         result.given_up = _give_up(repository, verdict, give_up, now)
         result.damage = [item for item in verdict.damage if not set(item.points) & set(result.given_up)]
     finally:
-        session.close()
+        session.close(clock())
         repository.store.flush()
     return result
 
