@@ -11,14 +11,14 @@ import pytest
 
 from tests.support.flaky import Script, flaky
 from tests.support.machines import Writer
-from tests.support.repositories import BLOCK, START, create, noise, read_disk
+from tests.support.repositories import START, create, noise, read_disk
 from vmtui.model.errors import VmtuiError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import PointName, Repository
 from vmtui.repository.collect import PATIENCE, Collected, collect
 from vmtui.repository.scrub import verify_all
-from vmtui.repository.store import PACKS, POINTS, SESSIONS, ObjectInfo, ObjectStore
+from vmtui.repository.store import GARBAGE, PACKS, POINTS, SESSIONS, ObjectInfo, ObjectStore
 
 WATCH = SilentWatch()
 OLDEST = timedelta(minutes=10)
@@ -114,9 +114,7 @@ def test_a_point_that_no_listing_shows_yet_keeps_its_packs(service: Service) -> 
         service.now += 2 * PATIENCE
         gc(service)
         assert_reads(service, {second: data})
-        assert (
-            service.open("a").store.list(SESSIONS) == []
-        )  # but for the collection's own, which it forgets the next time
+        assert len(service.open("a").store.list(SESSIONS)) == 1  # the collection's own, which the next one removes
 
 
 def test_what_an_old_listing_does_not_show_is_asked_for(service: Service) -> None:
@@ -131,17 +129,16 @@ def test_what_an_old_listing_does_not_show_is_asked_for(service: Service) -> Non
         assert_reads(service, {point: data})
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_no_order_of_runs_with_old_listings_loses_a_point(service: Service, seed: int) -> None:
     chance = random.Random(seed)
     points: dict[PointName, bytes] = {}
     writers: list[Writer] = []
     shifts = {who: timedelta(minutes=chance.uniform(-1, 1) * APART / timedelta(minutes=1)) for who in ("a", "b", "gc")}
     pool = [noise(number, 1) for number in range(12)]
-    collected = 0
     with flaky(Script()):
-        for number in range(60):
-            service.now += timedelta(minutes=chance.choice([0, 1, 5, 30, 90]))
+        for number in range(40):
+            service.now += timedelta(minutes=chance.choice([0, 1, 5, 30, 90, 90, 27 * 60]))
             service.age = {
                 space: chance.choice([timedelta(), chance.uniform(0, 1) * OLDEST])
                 for space in ("packs", "index", "points", "events", "garbage", "sessions")
@@ -165,9 +162,15 @@ def test_no_order_of_runs_with_old_listings_loses_a_point(service: Service, seed
                         del points[name]
                         service.open(who).points.delete(name, now)
                     case "gc":
-                        collected += gc(service, shifts["gc"]).deleted
+                        gc(service, shifts["gc"])
             age = dict(service.age)
             assert_reads(service, points)
             service.age = age
-    assert len(points[next(iter(points))]) == 8 * BLOCK
-    assert collected
+        service.age.clear()
+        for _ in range(3):
+            service.now += timedelta(hours=27)
+            last = gc(service)
+        assert (last.named, last.waiting_for, service.open("reader").store.list(GARBAGE)) == (0, [], [])
+        assert_reads(service, points)
+        assert verify_all(service.open("reader"), WATCH, service.now).damage == []
+    assert points

@@ -163,9 +163,9 @@ class _Collection:
             if name not in self._reach.points:
                 self._add(self._reach, name)
             self._watch.advance(1)
-        sizes = self._pack_sizes()
+        listed = {item.name: item.size for item in self._store.list(PACKS)}
         for pack, record in self._reach.packs.items():
-            if sizes.get(pack) != record.size and self._store.size(PACKS, pack) != record.size:
+            if listed.get(pack) != record.size and self._store.size(PACKS, pack) != record.size:
                 raise DamageError(
                     "REPO-OBJECT-MISSING",
                     f"The pack {pack[:16]}… is needed, and is not there as it should be. Nothing was deleted.",
@@ -181,7 +181,9 @@ class _Collection:
             self._repository.prefer_reliable()
 
     def _pack_sizes(self) -> dict[str, int]:
-        return {item.name: item.size for item in self._store.list(PACKS)}
+        """Sizes [bytes] of all packs, with those that are needed and that an old listing does not show."""
+        needed = {name: record.size for name, record in self._reach.packs.items()}
+        return needed | {item.name: item.size for item in self._store.list(PACKS)}
 
     def _mostly_garbage(self, sizes: dict[str, int], waiting: set[str]) -> list[str]:
         """Packs of which little is needed."""
