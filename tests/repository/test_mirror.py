@@ -176,10 +176,10 @@ def test_a_copy_of_a_large_repository_needs_little_memory(tmp_path: Path) -> Non
     """Memory does not hold what is in the packs, only which packs there are."""
     source = create(tmp_path)
     copy = copy_of(source, tmp_path)
-    for number in range(30):
+    for number in range(20):
         entries = tuple(
             Entry(place, hashlib.sha256(b"%d %d" % (number, place)).digest(), 0, 1, HEAD_SIZE + place, 1, 4096)
-            for place in range(4000)
+            for place in range(1500)
         )
         pack = PackInfo(hashlib.sha256(b"%d" % number).hexdigest(), bytes(32), 1 << 20, entries)
         source.store.put(INDEX, *segments.build([pack], source.keys))
@@ -190,5 +190,5 @@ def test_a_copy_of_a_large_repository_needs_little_memory(tmp_path: Path) -> Non
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert sum(len(packs) for packs in found.values()) == 30
-    assert peak < 30 * 4000 * 100, "it holds all entries"
+    assert sum(len(packs) for packs in found.values()) == 20
+    assert peak < 20 * 1500 * 100, "it holds all entries"
