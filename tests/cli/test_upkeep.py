@@ -144,7 +144,7 @@ def test_what_a_running_backup_may_need_waits(new_client: Callable[..., LonelyCl
     result = client.ok("gc")
     assert "0 packs deleted" in result.out
     assert "01kdye0yr800run1" in result.out
-    session.close()
+    session.close(datetime.now(UTC))
     assert client.ok("gc", "--json").json["deleted"] == 1
 
 

@@ -12,8 +12,9 @@ from vmtui.model.progress import SilentWatch
 from vmtui.repository import Repository, frame, slots
 from vmtui.repository import repository as opened
 from vmtui.repository.keys import PLAIN, SALT_SIZE, Keys
+from vmtui.repository.records import Records
 from vmtui.repository.scrub import verify_all
-from vmtui.repository.store import EVENTS, GARBAGE, INDEX, KEYS, NAMESPACES, PACKS, POINTS, SESSIONS
+from vmtui.repository.store import EVENTS, GARBAGE, INDEX, KEYS, NAMESPACES, PACKS, POINTS, SESSIONS, ObjectStore
 
 TEXT = b"the secret plans of the company, on the first disk of it " * 80
 
@@ -188,3 +189,13 @@ def test_a_sealed_repository_is_whole_on_another_machine(repository: Repository,
     del repository
     assert verify_all(reopen(tmp_path), SilentWatch(), START).damage == []
     assert phrase() == PASSPHRASE
+
+
+@pytest.mark.parametrize("field", ["iterations", "lanes", "memory_kib"])
+def test_a_slot_that_would_take_for_ever_is_refused(locked: Path, field: str) -> None:
+    """Slots are not sealed; whoever can write to the store can write one."""
+    records = Records(ObjectStore(f"file://{locked / 'repository'}"), PLAIN)
+    for item in records.list(KEYS):
+        records.put(KEYS, item.name, records.get(KEYS, item.name) | {field: 1 << 30})
+    with pytest.raises(DamageError, match="key derivation"):
+        open_with(locked, PASSPHRASE)

@@ -67,7 +67,7 @@ def test_two_collections_at_once_never_delete_both_copies_of_a_blob(tmp_path: Pa
     at(here, "put", GARBAGE, lambda: gc(there, 11))
     gc(here, 10)
     assert len(here.store.list(GARBAGE)) == 2  # each has named the copy that the other relies on
-    running.session.close()
+    running.session.close(START)
     here, there = Repository(here.store.url, tmp_path / "cache"), reopen(tmp_path)
     at(here, "delete", PACKS, lambda: gc(there, 13))
     gc(here, 12)

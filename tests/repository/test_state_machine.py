@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.flaky import DeathError, Script, Way, flaky, leave, store_of
 from tests.support.machines import Writer
 from tests.support.repositories import BLOCK, START, noise, read_disk
+from vmtui import config
 from vmtui.model.errors import DamageError, FailedError, RefusedError, VmtuiError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import SilentWatch
@@ -37,6 +38,8 @@ from vmtui.repository.scrub import Scope, verify_all
 from vmtui.repository.segments import read as read_segment
 from vmtui.repository.store import INDEX, PACKS
 from vmtui.repository.verify import locations
+from vmtui.retention import make_plan
+from vmtui.retention.run import prune
 
 WATCH = SilentWatch()
 BLOCKS = 10
@@ -45,6 +48,13 @@ POOL = [bytes(BLOCK), *(noise(seed, 1) for seed in range(14))]
 MOST = 6
 """Points at a time."""
 CACHES = ("cache 0", "cache 1")
+RULES = {
+    last: config.parse(
+        f'repository = "file:///none"\n[tiers.standard]\nrpo = "1d"\nkeep = {{last = {last}}}\n',
+        Path("/none/config.toml"),
+    )
+    for last in (1, 2, 3)
+}
 
 disks = st.lists(st.integers(0, len(POOL) - 1), min_size=BLOCKS, max_size=BLOCKS).map(
     lambda places: b"".join(POOL[place] for place in places)
@@ -94,6 +104,7 @@ class Life(RuleBasedStateMachine):
         """Points that are marked and not erased."""
         self.broken: set[PointName] = set()
         """Points that may have lost something by damage that was done."""
+        self.held: set[PointName] = set()
         self.bad: set[str] = set()
         """Objects that were damaged."""
         self.writers: list[tuple[Writer, int, datetime]] = []
@@ -287,7 +298,11 @@ class Life(RuleBasedStateMachine):
         self.do_backup(0, first)
         self.do_backup(1, second)
 
-    @rule(what=st.sampled_from(["backup", "increment", "prune", "collect", "mirror"]), machine=machines, data=disks)
+    @rule(
+        what=st.sampled_from(["backup", "increment", "prune", "collect", "mirror", "repair"]),
+        machine=machines,
+        data=disks,
+    )
     def work(self, what: str, machine: int, data: bytes) -> None:
         self.do(what, machine, data)
 
@@ -388,7 +403,24 @@ class Life(RuleBasedStateMachine):
     def hold(self, machine: int) -> None:
         name = max(self.points)
         self.open(machine).points.hold(name, "wanted", self.clock(machine))
+        self.held.add(name)
         assert self.open(1 - machine).points.status(name).held == "wanted"
+
+    @rule(machine=machines, last=st.integers(1, 3))
+    def prune_by_rule(self, machine: int, last: int) -> None:
+        """What a rule lets go goes, as do deletions that were begun; but nothing that is held, nor the newest good point."""
+        repository = self.open(machine)
+        keep = RULES[last]
+        plan = make_plan(repository, keep, self.clock(machine), UTC, {})
+        gone = {PointName(point.vm, point.id) for point in plan.go}
+        good = [name for name in self.points if not repository.points.status(name).damaged]
+        prune(repository, keep, plan.request, UTC, dict, WATCH, self.clock(machine))
+        assert not gone & self.held
+        assert not good or max(good) not in gone
+        self.points |= {name: data for name, data in self.limbo.items() if name in self.held}
+        self.limbo.clear()
+        for name in gone:
+            del self.points[name]
 
     @rule(hours=st.sampled_from([1, 12, 27, 27]))
     def sleep(self, hours: int) -> None:

@@ -208,7 +208,7 @@ def test_a_session_is_renewed_and_ends(place: StorePlace, tmp_path: Path) -> Non
     assert session.declare([], None) == ()
     session.renew(START)
     session.require(START)
-    session.close()
+    session.close(START)
     with pytest.raises(FailedError):
         session.require(START)
 
@@ -497,7 +497,7 @@ def test_an_append_only_server_takes_points_and_gives_nothing_away(tmp_path: Pat
         name = commit_disk(repository, data)
         session.renew(START + timedelta(hours=1))
         session.require(START + timedelta(hours=1))
-        session.close()
+        session.close(START + timedelta(hours=1))
         assert [item.ended(START) for item in sessions(repository.records)] == [True]
         before = place.read_all()
         store = repository.store
@@ -528,8 +528,9 @@ def test_an_append_only_server_that_knows_sessions_lets_them_end(tmp_path: Path)
         session.begin(START)
         session.renew(START + timedelta(hours=20))
         session.require(START + timedelta(hours=40))
-        session.close()
-        assert repository.store.list(SESSIONS) == []
+        session.close(START + timedelta(hours=40))
+        assert [item.ended(START) for item in sessions(repository.records)] == [True]
+        assert len(repository.store.list(SESSIONS)) == 1
 
 
 def _try_the_servers_own_calls(place: StorePlace, before: object) -> None:

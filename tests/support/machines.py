@@ -54,7 +54,7 @@ class Writer:
         assert self.point is not None
         self.session.require(now)
         self.repository.points.commit(self.point)
-        self.session.close()
+        self.session.close(now)
         return self.name
 
     @property

@@ -158,7 +158,7 @@ def backup(
     point = replace(make_point(repository, {"vda": (root, len(data))}, number), saw=saw)
     session.require(now())
     repository.points.commit(point)
-    session.close()
+    session.close(now())
     return PointName(point.vm_uuid, point.id)
 
 

@@ -67,7 +67,8 @@ def in_folder(kind: str, url: str, folder: Path, config: str = "", open_sftp: Op
         (folder / path).write_bytes(data)
 
     def read() -> Mapping[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        return {name: path.read_bytes() for name, path in files.items() if name != "reserve"}  # that is no object
 
     return StorePlace(kind, url, config, write, read, open_sftp)
 

@@ -83,6 +83,11 @@ _ROWS = (
         "The practice lab could not be started or found.",
         "Read the named log, then: vmtui lab down, vmtui lab up",
     ),
+    (
+        "REPO-DOWNGRADED",
+        "The repository was encrypted when this machine opened it before, and says that it is not now.",
+        "Find out who changed it before anything is backed up to it.",
+    ),
     # damage
     (
         "REPO-OBJECT-MISSING",

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vmtui.failpoint import failpoint
-from vmtui.model.errors import DamageError
+from vmtui.model.errors import DamageError, RefusedError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import Watch
 from vmtui.repository.blocks import Blob, Codec, Kind
@@ -31,8 +31,9 @@ from vmtui.repository.repository import Repository
 from vmtui.repository.sessions import Clock, forget, sessions
 from vmtui.repository.store import GARBAGE, PACKS, QUARANTINE
 
-PATIENCE = timedelta(minutes=10)
-"""How long named packs wait at least, on stores whose listings may be old."""
+PATIENCE = timedelta(hours=1)
+"""How long named packs wait at least, on stores whose listings may be old, and after the end of a run that may rely
+on them: listings may be ten minutes old, for the writer and for the collection, and their clocks 40 minutes apart."""
 _MOSTLY = 0.5
 """A pack is written anew when less than this part of it is needed."""
 
@@ -85,7 +86,7 @@ def collect(repository: Repository, run: JobId, watch: Watch, clock: Clock, *, d
             work.run()
             return work.result
         finally:
-            session.close()
+            session.close(clock())
             repository.store.flush()
 
 
@@ -122,6 +123,7 @@ class _Collection:
         named = self._name()
         if named is not None:
             self._sweep(self._survey([named]))
+        self._forget_sessions()
 
     def _survey(self, pending: list[Named]) -> list[Named]:
         """Those of the names that no writer may rely on, once all points are marked that were committed before.
@@ -161,9 +163,9 @@ class _Collection:
             if name not in self._reach.points:
                 self._add(self._reach, name)
             self._watch.advance(1)
-        sizes = self._pack_sizes()
+        listed = {item.name: item.size for item in self._store.list(PACKS)}
         for pack, record in self._reach.packs.items():
-            if sizes.get(pack) != record.size:
+            if listed.get(pack) != record.size and self._store.size(PACKS, pack) != record.size:
                 raise DamageError(
                     "REPO-OBJECT-MISSING",
                     f"The pack {pack[:16]}… is needed, and is not there as it should be. Nothing was deleted.",
@@ -179,7 +181,9 @@ class _Collection:
             self._repository.prefer_reliable()
 
     def _pack_sizes(self) -> dict[str, int]:
-        return {item.name: item.size for item in self._store.list(PACKS)}
+        """Sizes [bytes] of all packs, with those that are needed and that an old listing does not show."""
+        needed = {name: record.size for name, record in self._reach.packs.items()}
+        return needed | {item.name: item.size for item in self._store.list(PACKS)}
 
     def _mostly_garbage(self, sizes: dict[str, int], waiting: set[str]) -> list[str]:
         """Packs of which little is needed."""
@@ -257,18 +261,29 @@ class _Collection:
     def _ready(self, pending: list[Named]) -> list[Named]:
         """Those that no writer may rely on any more; to be asked before the points are read."""
         others = [item for item in sessions(self._records) if item.run != self._run]
-        writers = [item for item in others if not item.ended(self._now)]
         ready = []
         for named in pending:
-            waits = [item.run for item in writers if named.id not in item.saw]
-            early = not self._store.exact_listings and self._now - named.at < PATIENCE
+            relying = [item for item in others if named.id not in item.saw]
+            waits = [item.run for item in relying if not item.ended(self._now)]
+            settled = max([named.at, *(item.renewed for item in relying if item.renewed is not None)]) + PATIENCE
             if waits:
                 self.result.waiting_for = sorted({*self.result.waiting_for, *waits})
-            elif early:
-                self.result.waiting_until = named.at + PATIENCE
+            elif self._now < settled and not self._store.exact_listings:
+                self.result.waiting_until = settled
             else:
                 ready.append(named)
         return ready
+
+    def _forget_sessions(self) -> None:
+        """Remove the records of runs that nobody has to wait for."""
+        patience = timedelta() if self._store.exact_listings else PATIENCE
+        try:
+            for session in sessions(self._records):
+                if session.settled(self._now, patience):
+                    forget(self._records, session.run)
+        except RefusedError:
+            return  # nothing can be deleted here
+        self._store.flush()
 
     def _sweep(self, ready: list[Named]) -> None:
         """Delete what was named and is needed by no point; then the names."""
@@ -292,8 +307,5 @@ class _Collection:
         failpoint("gc.deleted")
         for item in ready:
             self._records.delete(GARBAGE, item.id)
-        for session in sessions(self._records):
-            if session.ended(self._now):
-                forget(self._records, session.run)
         self._store.flush()
         self._repository.sync()

@@ -17,12 +17,14 @@ from vmtui.model.pace import Pace
 from vmtui.model.progress import Watch
 from vmtui.repository import segments
 from vmtui.repository.health import named_garbage, quarantined
-from vmtui.repository.packs import PackInfo, check_name
+from vmtui.repository.keys import PLAIN
+from vmtui.repository.packs import check_name
 from vmtui.repository.points import PointName
 from vmtui.repository.reach import Reach
+from vmtui.repository.records import Records
 from vmtui.repository.repository import Repository
 from vmtui.repository.sessions import Clock
-from vmtui.repository.store import CONFIG, EVENTS, INDEX, KEYS, PACKS, POINTS, QUARANTINE, ObjectStore
+from vmtui.repository.store import CONFIG, EVENTS, INDEX, KEYS, PACKS, POINTS, QUARANTINE, ObjectStore, damaged
 
 _TRIES = 5
 """How often a copy begins anew because a collection at the source changed what it was copying."""
@@ -70,8 +72,18 @@ def _begin(source: Repository, store: ObjectStore) -> None:
     """Make the place, and say what repository it holds; all else follows when it is brought up to date."""
     store.create()
     for item in source.store.list(CONFIG):
-        store.put(CONFIG, item.name, source.store.get(CONFIG, item.name))
+        data = source.store.get(CONFIG, item.name)
+        Records(source.store, PLAIN).parse(CONFIG, item.name, data)
+        store.put(CONFIG, item.name, data)
     store.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pack:
+    """A pack that is to be at the copy; what is in it is not kept in memory."""
+
+    name: str
+    size: int
 
 
 def mirror(
@@ -104,7 +116,7 @@ def mirror(
             raise FailedError("REPO-BUSY", "The source was collected again and again while it was copied.")
         return work.result
     finally:
-        session.close()
+        session.close(clock())
         copy.store.flush()
 
 
@@ -130,25 +142,25 @@ class _Mirror:
         points = self._source.points.names()
         wanted = self._segments()
         self._refuse_condemned(wanted)
-        if not self._copy_packs(wanted):
+        if not self._copy_packs(wanted) or not self._copy_segments(wanted):
             return False
-        self._copy_segments(wanted)
         self._copy.sync()
         return self._copy_points(points)
 
-    def _segments(self) -> dict[str, list[PackInfo]]:
+    def _segments(self) -> dict[str, list[_Pack]]:
         """What each index segment of the source names."""
         found = {}
         for item in self._source.store.list(INDEX):
             self._watch.check()
             try:
-                found[item.name] = segments.read(self._source.store, item.name, self._source.keys)
+                packs = segments.read(self._source.store, item.name, self._source.keys)
+                found[item.name] = [_Pack(pack.name, pack.size) for pack in packs]
             except DamageError as error:
                 if self._source.store.size(INDEX, item.name) is not None:
                     self._note(error)
         return found
 
-    def _refuse_condemned(self, wanted: dict[str, list[PackInfo]]) -> None:
+    def _refuse_condemned(self, wanted: dict[str, list[_Pack]]) -> None:
         """A pack that a collection at the copy has named must not be put there again under the same name."""
         needed = {pack.name for packs in wanted.values() for pack in packs}
         for named in named_garbage(self._copy.records):
@@ -157,7 +169,7 @@ class _Mirror:
 
     # -- packs -----------------------------------------------------------------------------------
 
-    def _copy_packs(self, wanted: dict[str, list[PackInfo]]) -> bool:
+    def _copy_packs(self, wanted: dict[str, list[_Pack]]) -> bool:
         there = self._sizes(self._copy, PACKS)
         broken = quarantined(self._copy.records)
         packs = {pack.name: pack for packs in wanted.values() for pack in packs}
@@ -175,8 +187,10 @@ class _Mirror:
                 self._note(error)
                 continue
             self._pace.spend(len(data))
-            self._copy.store.put(PACKS, pack.name, data)
-            self._copy.store.delete(QUARANTINE, pack.name)
+            if not self._put_pack(pack.name, data, replaces=pack.name in there):
+                continue
+            if pack.name in broken:
+                self._delete(QUARANTINE, pack.name)
             self._keep()
             self.result.packs += 1
             self.result.sent_bytes += len(data)
@@ -184,20 +198,54 @@ class _Mirror:
         self._copy.store.flush()
         return True
 
+    def _put_pack(self, pack: str, data: bytes, *, replaces: bool) -> bool:
+        """Send a pack; False when the copy keeps a damaged one in its place, as nothing may be replaced there."""
+        try:
+            self._copy.store.put(PACKS, pack, data)
+        except RefusedError:
+            if not replaces:
+                raise
+            self._bad.add(pack)
+            self._note(damaged(PACKS, pack, "at the copy, which lets nobody replace it"))
+            return False
+        return True
+
+    def _delete(self, namespace: str, name: str) -> None:
+        """Remove an object of the copy, if it lets us."""
+        try:
+            self._copy.store.delete(namespace, name)
+        except RefusedError:
+            self._watch.note(f"The copy does not let {namespace}/{name} go; remove it there.")
+
     def _still_named(self, pack: str) -> bool:
         return any(info.name == pack for packs in self._segments().values() for info in packs)
 
-    def _copy_segments(self, wanted: dict[str, list[PackInfo]]) -> None:
+    def _copy_segments(self, wanted: dict[str, list[_Pack]]) -> bool:
         here, there = self._sizes(self._source, INDEX), self._sizes(self._copy, INDEX)
+        if self._bad:
+            self._copy.sync()
         for name in sorted(name for name in wanted if here.get(name) != there.get(name)):
-            packs = [pack for pack in wanted[name] if pack.name not in self._bad]
-            if len(packs) < len(wanted[name]):
-                self._copy.store.put(INDEX, *segments.build(packs, self._source.keys))
-                continue
+            try:
+                self._copy_segment(name, whole=not any(pack.name in self._bad for pack in wanted[name]))
+            except DamageError:
+                if self._source.store.size(INDEX, name) is not None:
+                    raise
+                return False  # it was replaced meanwhile
+        self._copy.store.flush()
+        return True
+
+    def _copy_segment(self, name: str, *, whole: bool) -> None:
+        """Send an index segment, or what it names that can be sent and that the copy does not know yet."""
+        if whole:
             data = self._source.store.get(INDEX, name)
             segments.check_name(name, data)
             self._copy.store.put(INDEX, name, data)
-        self._copy.store.flush()
+            return
+        without = self._bad | {record.name for record in self._copy.index.all_packs()}
+        packs = segments.read(self._source.store, name, self._source.keys)
+        rest = [pack for pack in packs if pack.name not in without]
+        if rest:
+            self._copy.store.put(INDEX, *segments.build(rest, self._source.keys))
 
     # -- points ----------------------------------------------------------------------------------
 
@@ -205,7 +253,8 @@ class _Mirror:
         here, there = self._sizes(self._source, POINTS), self._sizes(self._copy, POINTS)
         reach = Reach(self._copy, self._watch)
         condemned = {pack for named in named_garbage(self._copy.records) for pack in named.packs}
-        if condemned:
+        broken = self._bad | quarantined(self._copy.records)
+        if condemned | broken:
             self._copy.prefer_reliable()
         for name in points:
             self._watch.check()
@@ -213,7 +262,10 @@ class _Mirror:
                 continue
             try:
                 data = self._source.store.get(POINTS, name.key)
+                if broken:
+                    reach = Reach(self._copy, self._watch)  # so that it tells what this point needs
                 reach.add_point(name, self._source.points.parse(name, data))
+                _require_whole(reach, broken)
             except DamageError as error:
                 if not self._source.points.exists(name):
                     continue  # it was deleted meanwhile
@@ -254,21 +306,43 @@ class _Mirror:
         return {item.name: item.size for item in repository.store.list(namespace)}
 
     def _copy_keys(self) -> None:
-        """Who can open the source can open the copy, and nobody else."""
-        here = {item.name for item in self._source.store.list(KEYS)}
+        """Who can open the source can open the copy, and nobody else; damage here takes no key away there."""
+        listed = {item.name for item in self._source.store.list(KEYS)}
+        here = {name: data for name in sorted(listed) if (data := self._whole_key(name)) is not None}
         there = {item.name for item in self._copy.store.list(KEYS)}
-        for name in sorted(here - there):
-            self._copy.store.put(KEYS, name, self._source.store.get(KEYS, name))
+        for name in here.keys() - there:
+            self._copy.store.put(KEYS, name, here[name])
         self._copy.store.flush()
-        for name in sorted(there - here) if here else ():
-            self._copy.store.delete(KEYS, name)
+        for name in sorted(there - listed) if here and len(here) == len(listed) else ():
+            self._delete(KEYS, name)
         self._copy.store.flush()
+
+    def _whole_key(self, name: str) -> bytes | None:
+        """The bytes of a key slot of the source; None when they are not those that were written."""
+        try:
+            data = self._source.store.get(KEYS, name)
+            Records(self._source.store, PLAIN).parse(KEYS, name, data)
+        except DamageError as error:
+            self._note(error)
+            return None
+        return data
 
     def _note(self, error: DamageError, name: PointName | None = None) -> None:
         text = error.cause if name is None else f"The point {name.id} was not copied: {error.cause}"
         if text not in self.result.damage:
             self.result.damage.append(text)
             self._watch.note(text)
+
+
+def _require_whole(reach: Reach, broken: set[str]) -> None:
+    """Return if a point needs none of these packs.
+
+    Raises:
+        DamageError: It does.
+    """
+    needed = broken & reach.packs.keys()
+    if needed:
+        raise damaged(PACKS, min(needed), "here and at the copy")
 
 
 def _condemned() -> RefusedError:

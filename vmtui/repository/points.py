@@ -77,8 +77,12 @@ class Points:
         committed = self._with_events()
         there, marked = self._listed()
         lost = committed - there - marked
-        # One that was deleted between the two looks has no events any more.
-        return sorted(lost & self._with_events()) if lost else []
+        # One that was deleted between the two looks has no events any more; and a listing may be old.
+        return sorted(name for name in lost & self._with_events() if self._vanished(name)) if lost else []
+
+    def _vanished(self, name: PointName) -> bool:
+        """Whether neither a manifest nor a mark is there, whatever a listing showed."""
+        return all(self._store.size(POINTS, key) is None for key in (name.key, name.mark))
 
     def marked(self) -> list[PointName]:
         """Points whose deletion began and did not come to its end."""

@@ -11,14 +11,14 @@ from vmtui.repository.packs import PackInfo
 from vmtui.repository.repository import Repository
 from vmtui.repository.store import INDEX
 
-_SEGMENT_PACKS = 64
+SEGMENT_PACKS = 64
 """Packs that a rewritten segment names."""
 
 
 def put_segments(repository: Repository, packs: Sequence[PackInfo]) -> None:
     """Name packs in new index segments, durably."""
-    for start in range(0, len(packs), _SEGMENT_PACKS):
-        name, data = segments.build(packs[start : start + _SEGMENT_PACKS], repository.keys)
+    for start in range(0, len(packs), SEGMENT_PACKS):
+        name, data = segments.build(packs[start : start + SEGMENT_PACKS], repository.keys)
         repository.store.put(INDEX, name, data)
     repository.store.flush()
 
@@ -46,7 +46,7 @@ def drop_packs(repository: Repository, doomed: Iterable[str], watch: Watch, keep
         if any(pack.name in gone for pack in packs):
             old.append(item.name)
             kept += [pack for pack in packs if pack.name not in gone]
-            if len(kept) >= _SEGMENT_PACKS:
+            if len(kept) >= SEGMENT_PACKS:
                 put_segments(repository, kept)
                 kept = []
     put_segments(repository, kept)

@@ -19,7 +19,7 @@ from vmtui.repository.health import quarantine, quarantined
 from vmtui.repository.index import Location, PackRecord
 from vmtui.repository.packs import PackInfo, read_directory
 from vmtui.repository.points import PointName
-from vmtui.repository.renaming import drop_packs, put_segments
+from vmtui.repository.renaming import SEGMENT_PACKS, drop_packs, put_segments
 from vmtui.repository.repository import Repository
 from vmtui.repository.scrub import Scope, verify_all
 from vmtui.repository.sessions import Clock
@@ -77,7 +77,7 @@ def repair(
         result.given_up = _give_up(repository, verdict, give_up, now)
         result.damage = [item for item in verdict.damage if not set(item.points) & set(result.given_up)]
     finally:
-        session.close()
+        session.close(clock())
         repository.store.flush()
     return result
 
@@ -117,8 +117,12 @@ def _mend_index(repository: Repository, watch: Watch, now: datetime, result: Rep
                 found.append(read_directory(store, item.name, repository.keys))
             except DamageError as error:
                 quarantine(repository.records, item.name, now, error.cause)
+                continue
+            result.indexed += 1
+            if len(found) == SEGMENT_PACKS:  # memory does not hold all entries of a large repository
+                put_segments(repository, found)
+                found = []
     put_segments(repository, found)
-    result.indexed = len(found)
     for name in unreadable:
         store.delete(INDEX, name)
     store.flush()

@@ -14,7 +14,7 @@ from vmtui.model.codec import format_instant
 from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint
-from vmtui.repository import slots
+from vmtui.repository import remembered, slots
 from vmtui.repository.health import Health, named_garbage, quarantined
 from vmtui.repository.index import Index
 from vmtui.repository.keys import PLAIN, Keys
@@ -71,6 +71,7 @@ class Repository:
 
     Raises:
         UsageError: There is none, or a newer format, or the passphrase is wrong.
+        RefusedError: It was encrypted when it was opened here before, and is not now.
         DamageError: Its configuration object is damaged.
         UnreachableError: The place cannot be read.
     """
@@ -79,6 +80,7 @@ class Repository:
         self.store = _store(place)
         self.store.check_reachable()
         self.identity = _identity(self.store)
+        remembered.check(cache, self.store.url, encrypted=self.identity.encrypted)
         self.keys = _keys(self.store, self.identity, passphrase)
         self.records = Records(self.store, self.keys)
         self.index = Index(cache / self.identity.id)
@@ -126,6 +128,7 @@ class Repository:
             slots.add_slot(records, identity.id, keys, phrase, "first", datetime.now(UTC))
             value["encryption"] = {"cipher": _CIPHER, "key_check": keys.check(identity.id)}
         records.put(CONFIG, MAIN, value)  # last: without it the place holds no repository
+        remembered.forget(cache, store.url)
         return cls(store, cache, lambda: phrase)
 
     @classmethod

@@ -122,7 +122,7 @@ def _verify_packs(
     repository: Repository, watch: Watch, now: datetime, scope: Scope, verdict: Verdict
 ) -> dict[str, Bad]:
     records = {record.name: record for record in repository.index.all_packs()}
-    present = repository.store.list(PACKS)  # after the index, which another process may add to
+    present = _packs(repository, records)
     bad = {name: Bad(missing(PACKS, name)) for name in records.keys() - {item.name for item in present}}
     skipped = {item.name for item in present if _is_fresh(repository, item, records, scope)}
     wanted = [item for item in present if item.name not in skipped]
@@ -146,6 +146,13 @@ def _verify_packs(
             verdict.read_bytes += size
             watch.advance(item.size)
     return _still_there(repository, bad) if bad else bad
+
+
+def _packs(repository: Repository, records: Mapping[str, PackRecord]) -> list[ObjectInfo]:
+    """All packs that are there, also those of the index that an old listing does not show."""
+    listed = repository.store.list(PACKS)  # after the index, which another process may add to
+    asked = {name: repository.store.size(PACKS, name) for name in records.keys() - {item.name for item in listed}}
+    return listed + [ObjectInfo(name, size) for name, size in sorted(asked.items()) if size is not None]
 
 
 def _is_fresh(repository: Repository, item: ObjectInfo, records: Mapping[str, PackRecord], scope: Scope) -> bool:

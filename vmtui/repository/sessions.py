@@ -107,16 +107,22 @@ class WriterSession:
         """
         self._standing(now)
 
-    def close(self) -> None:
-        """End it; safe to repeat. Where nothing may be deleted, a last record says that it has ended."""
-        names = self._names()
-        try:
-            for name in names:
-                self._records.delete(SESSIONS, name)
-        except RefusedError:
-            value = self._newest()
-            if value is not None:
-                self._put(value | {"ended": True}, parse_instant(value["renewed"]))
+    def close(self, now: datetime) -> None:
+        """End it; safe to repeat.
+
+        A last record says when, where nothing may be deleted, and where listings may be old: there a session that
+        is gone tells nobody whether its point can be seen yet. A collection removes it later.
+        """
+        if self._records.store.exact_listings:
+            try:
+                for name in self._names():
+                    self._records.delete(SESSIONS, name)
+                return
+            except RefusedError:
+                pass  # then it is said instead
+        value = self._newest()
+        if value is not None:
+            self._put(value | {"ended": True, "renewed": format_instant(now)}, now)
 
     def _standing(self, now: datetime) -> Any:
         value = self._newest()
@@ -180,11 +186,15 @@ class SessionInfo:
     """None when its newest record cannot be read: it is then taken for a running one."""
     saw: frozenset[str]
     closed: bool = False
-    """Whether it says itself that it has ended."""
+    """Whether it says itself that it has ended, at `renewed`."""
 
     def ended(self, now: datetime) -> bool:
         """Whether it cannot commit any more."""
         return self.closed or (self.renewed is not None and now - self.renewed > ABANDONED)
+
+    def settled(self, now: datetime, patience: timedelta) -> bool:
+        """Whether it has ended for so long that whatever it committed is seen by everybody."""
+        return self.ended(now) and self.renewed is not None and now - self.renewed >= patience
 
 
 def sessions(records: Records) -> list[SessionInfo]:

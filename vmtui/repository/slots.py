@@ -32,6 +32,9 @@ _MEMORY_KIB = 64 << 10
 _ITERATIONS = 3
 _LANES = 4
 _MAX_MEMORY_KIB = 4 << 20
+_MAX_ITERATIONS = 1000
+_MAX_LANES = 256
+"""A slot is not sealed: whoever can write to the store must not be able to keep us busy for ever."""
 _NONCE = bytes(12)
 """A wrapping key wraps one thing, as its salt is random; so its only nonce may be this."""
 _PAPER_CHECK = 4
@@ -111,7 +114,8 @@ def slots(records: Records) -> list[Slot]:
 
 def _try(value: Any, repository: str, passphrase: str, slot: str) -> Keys | None:
     try:
-        if value["kdf"] != "argon2id" or not 0 < value["memory_kib"] <= _MAX_MEMORY_KIB:
+        known = value["kdf"] == "argon2id" and 0 < value["memory_kib"] <= _MAX_MEMORY_KIB
+        if not known or value["iterations"] > _MAX_ITERATIONS or value["lanes"] > _MAX_LANES:
             raise damaged(KEYS, slot, "its key derivation is not known")
         opened = AESGCM(_wrapping_key(value, passphrase)).decrypt(
             _NONCE, bytes.fromhex(value["wrapped"]), _bound(repository)

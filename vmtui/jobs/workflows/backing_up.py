@@ -54,7 +54,7 @@ def _plan(work: Work) -> Data:
     try:
         plan = prepare.prepare(context, run, request)
     except VmtuiError:
-        context.repository.session(run).close()
+        context.repository.session(run).close(utc_now())
         raise
     return {"plan": to_plain(plan), "started": format_instant(utc_now())}
 
@@ -170,7 +170,7 @@ def _accept(work: Work, plan_data: Data, view: Data) -> Data:
     """The point is good whatever happens here; trouble is a warning."""
     context = work.world.backup_context(work.settings, work.spec, work.logins, work.board)
     plan = _plan_of(plan_data)
-    context.repository.session(plan.run).close()
+    context.repository.session(plan.run).close(utc_now())
     if plan.mode is Mode.COLD:
         cold.accept(context, plan, from_plain(cold.ColdRead, view))
     else:
@@ -186,5 +186,5 @@ def _abandon(work: Work, plan_data: Data) -> Data:
     work.board.phase("clean up")
     patiently(work, lambda: undo(context, plan))
     context.notes(plan.run).discard()
-    context.repository.session(plan.run).close()
+    context.repository.session(plan.run).close(utc_now())
     return {}
