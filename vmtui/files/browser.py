@@ -179,7 +179,9 @@ class Browser:
         if "missing" in ready:
             self.close()
             raise UsageError(
-                "FILES-EXTRA-MISSING", f"The Python package {ready['missing']} is not installed.", next_step=f"Run: {HINT}"
+                "FILES-EXTRA-MISSING",
+                f"The Python package {ready['missing']} is not installed.",
+                next_step=f"Run: {HINT}",
             )
         answer, _ = self._talk({"op": "open", "disks": self.pieces.disks}, "the disks")
         self._volumes = [_volume(item) for item in _field(answer, "volumes", list)]

@@ -192,4 +192,3 @@ def take(browser: Browser, sources: Sequence[Place], target: str, rules: Rules, 
         for source in sources:
             taker.take(source)
     return taker.taken
-

@@ -117,9 +117,7 @@ class Folder:
         """A second name for a file that was written before; False when that is not possible here."""
         step, part = _step(name), _part()
         try:
-            os.link(
-                _step(other_name), part, src_dir_fd=other.handle, dst_dir_fd=self.handle, follow_symlinks=False
-            )
+            os.link(_step(other_name), part, src_dir_fd=other.handle, dst_dir_fd=self.handle, follow_symlinks=False)
         except OSError:
             return False
         found = os.stat(part, dir_fd=self.handle, follow_symlinks=False)
@@ -143,7 +141,9 @@ class Folder:
                 self._name_new(part, step)
         except FileExistsError as error:
             raise RefusedError(
-                "TARGET-EXISTS", f"{os.fsdecode(step)!r} is already there.", next_step="Say --overwrite, or choose another folder."
+                "TARGET-EXISTS",
+                f"{os.fsdecode(step)!r} is already there.",
+                next_step="Say --overwrite, or choose another folder.",
             ) from error
         finally:
             with contextlib.suppress(OSError):
@@ -232,7 +232,8 @@ class NewFile:
             found = os.fstat(self._handle)
             if found.st_size != self._entry.size:
                 raise FailedError(
-                    "FILES-UNREADABLE", f"{self._entry.name!r} should have {self._entry.size} bytes, it has {found.st_size}."
+                    "FILES-UNREADABLE",
+                    f"{self._entry.name!r} should have {self._entry.size} bytes, it has {found.st_size}.",
                 )
             part, self._part = self._part, None
             assert part is not None
@@ -293,4 +294,6 @@ def _part() -> bytes:
 
 def _failed(name: str, error: Exception) -> FailedError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return FailedError("WRITE-FAILED", f"{name!r} cannot be written: {reason}.", next_step="Look at space and rights there.")
+    return FailedError(
+        "WRITE-FAILED", f"{name!r} cannot be written: {reason}.", next_step="Look at space and rights there."
+    )

@@ -54,7 +54,9 @@ class Visited:
         self._seen.add(key)
 
 
-def walk(browser: Browser, top: Place, watch: Watch, problem: Callable[[Problem], None]) -> Iterator[tuple[Place, Entry]]:
+def walk(
+    browser: Browser, top: Place, watch: Watch, problem: Callable[[Problem], None]
+) -> Iterator[tuple[Place, Entry]]:
     """Everything below a folder; links are not followed.
 
     Args:

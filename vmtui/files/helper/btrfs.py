@@ -30,9 +30,15 @@ class Btrfs:
         self._fs = Volume(list(files))
         missing = self._fs.sb.num_devices - len(files)
         if missing > 0:
-            raise UnreadableError(f"{missing} of the {self._fs.sb.num_devices} volumes of this btrfs are not in the point")
+            raise UnreadableError(
+                f"{missing} of the {self._fs.sb.num_devices} volumes of this btrfs are not in the point"
+            )
         self.label: str = self._fs.label
-        self.note = "" if self._fs.sb.log_root == 0 else "its log was not empty: the last seconds before the point may be missing"
+        self.note = (
+            ""
+            if self._fs.sb.log_root == 0
+            else "its log was not empty: the last seconds before the point may be missing"
+        )
 
     def root(self) -> INode:
         """The topmost folder, of the top subvolume."""

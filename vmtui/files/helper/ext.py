@@ -38,7 +38,11 @@ class Ext:
             raise UnreadableError("ext4 with meta_bg, which is not supported")
         self.kind = f"ext{self._fs.type}"
         self.label: str = self._fs.volume_name
-        self.note = "its journal was not empty: the last seconds before the point may be missing" if incompatible & _RECOVER else ""
+        self.note = (
+            "its journal was not empty: the last seconds before the point may be missing"
+            if incompatible & _RECOVER
+            else ""
+        )
 
     def root(self) -> INode:
         """The topmost folder."""

@@ -84,7 +84,9 @@ class Ntfs:
             raise UnreadableError("Windows keeps its bytes elsewhere (compressed by the system, or in a cloud)")
         if not node.has_stream():
             return _Head(None, 0, 0)
-        first = sorted((item for item in node.attributes.find("", ATTRIBUTE_TYPE_CODE.DATA) if not item.resident), key=_vcn)
+        first = sorted(
+            (item for item in node.attributes.find("", ATTRIBUTE_TYPE_CODE.DATA) if not item.resident), key=_vcn
+        )
         stream = node.open()
         if not first:
             return _Head(stream, stream.size, stream.size)

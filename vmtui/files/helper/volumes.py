@@ -98,7 +98,9 @@ def _logical(physical: list[DiskFile], pools: dict[bytes, list[tuple[str, DiskFi
     except PieceLost:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged description must not hide the other volumes
-        found.append(Found("lvm", sum(file.size for file in physical), "lvm", reason=f"its description: {_words(error)}"))
+        found.append(
+            Found("lvm", sum(file.size for file in physical), "lvm", reason=f"its description: {_words(error)}")
+        )
     return found
 
 
