@@ -168,7 +168,7 @@ class Browser:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-X", "utf8", "-m", "vmtui.files.helper"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=environment,

@@ -14,6 +14,7 @@ import secrets
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from vmtui.files.entries import Entry, name_bytes
@@ -63,7 +64,7 @@ class Folder:
         """
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
+                Path(path).mkdir(0o700)
             return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), rules)
         except OSError as error:
             raise _failed(path, error) from error

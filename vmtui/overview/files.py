@@ -45,7 +45,7 @@ def entry_cells(entry: Entry) -> tuple[str, ...]:
 
 
 def entry_json(place: Place, entry: Entry) -> dict[str, Any]:
-    """An entry for programs; bytes of its name that are no UTF-8 are written as \\xNN."""
+    """An entry for programs; bytes of its name that are no UTF-8 are written as escapes."""
     return {
         "path": safe(str(place)),
         "kind": str(entry.kind),

@@ -79,7 +79,7 @@ def pointer_runs(root: bytes, read_block: ReadBlock, block_size: int, blocks: in
 
 def _below(runs: list[Run], block: int, level: int, read_block: ReadBlock, block_size: int, left: int) -> int:
     """Add the runs below a pointer; gives how many blocks of the file that were."""
-    each = (block_size // 4) ** level
+    each: int = (block_size // 4) ** level
     if left <= 0 or block == 0 or level == 0:
         count = min(left, each)
         _add(runs, block or None, count)

@@ -87,7 +87,7 @@ def _mbr(disk: DiskFile, entries: list[tuple[int, int, int, int]]) -> list[Parti
 
 def _extended(disk: DiskFile, base: int) -> list[DiskFile]:
     """The logical partitions of an extended one."""
-    found = []
+    found: list[DiskFile] = []
     place = base
     seen = set()
     while place not in seen and len(found) < _MOST:
