@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _DATA = 0x80
@@ -25,6 +25,11 @@ class _Library:
             ("ntfs_create", pointer, [pointer, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint8, ctypes.c_uint32]),
             ("ntfs_inode_close", ctypes.c_int, [pointer]),
             ("ntfs_inode_close_in_dir", ctypes.c_int, [pointer, pointer]),
+            (
+                "ntfs_delete",
+                ctypes.c_int,
+                [pointer, ctypes.c_char_p, pointer, pointer, ctypes.c_char_p, ctypes.c_uint8],
+            ),
             ("ntfs_attr_open", pointer, [pointer, ctypes.c_uint32, pointer, ctypes.c_uint32]),
             ("ntfs_attr_pwrite", ctypes.c_int64, [pointer, ctypes.c_int64, ctypes.c_int64, ctypes.c_char_p]),
             ("ntfs_attr_close", None, [pointer]),
@@ -50,6 +55,22 @@ def fill(image: Path, files: Mapping[str, bytes]) -> None:
                     _make(library, volume, folder, stat.S_IFDIR, None)
                     folders.add(folder)
             _make(library, volume, path, stat.S_IFREG, files[path])
+    finally:
+        assert library.ntfs_umount(volume, 0) == 0
+
+
+def delete(image: Path, names: Sequence[str]) -> None:
+    """Delete files of the topmost folder."""
+    library = _Library().library
+    volume = library.ntfs_mount(str(image).encode(), _RECOVER)
+    assert volume
+    try:
+        for name in names:
+            wide = name.encode("utf-16-le")
+            inode = library.ntfs_pathname_to_inode(volume, None, f"/{name}".encode())
+            folder = library.ntfs_pathname_to_inode(volume, None, b"/")
+            # Both are closed by it, whatever comes of it.
+            assert library.ntfs_delete(volume, None, inode, folder, wide, len(wide) // 2) == 0, name
     finally:
         assert library.ntfs_umount(volume, 0) == 0
 
