@@ -48,7 +48,9 @@ def browsing(folder: Path, *disks: Path) -> Iterator[Browser]:
 def everything(browser: Browser, volume: str) -> tuple[dict[str, str], list[Problem]]:
     """Kind by path of all that is on a volume, and what could not be read."""
     problems: list[Problem] = []
-    found = {str(place): entry.kind.value for place, entry in walk(browser, Place(volume), SilentWatch(), problems.append)}
+    found = {
+        str(place): entry.kind.value for place, entry in walk(browser, Place(volume), SilentWatch(), problems.append)
+    }
     return found, problems
 
 
