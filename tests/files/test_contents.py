@@ -41,6 +41,9 @@ def test_space_that_was_never_written_is_zero(tmp_path: Path) -> None:
     """Preallocated blocks hold what lay there before; no guest sees it, and neither may we."""
     tree = images.write_tree(tmp_path / "tree", {"a": b"a"})
     images.xfs(tmp_path / "vda", tree, 310 * MIB, "reserved r--644 0 0 2m")
+    with browsing(tmp_path / "before", tmp_path / "vda") as browser:
+        inode = browser.look(Place.parse("/vda/reserved"), follow=False)[1].inode
+    images.run("xfs_db", "-x", "-c", f"inode {inode}", "-c", f"write core.size {2 * MIB}", tmp_path / "vda")
     images.run(
         "mke2fs",
         "-q",

@@ -31,11 +31,10 @@ def test_ten_thousand_files_come_out_as_they_were(kind: str, tmp_path: Path) -> 
     with browsing(tmp_path / "r", *make(tmp_path, FILES)) as browser:
         assert {item.name: item.kind for item in browser.volumes if not item.reason} == {volume: kind}
 
-        found, problems = everything(browser, volume)
+        found, problems = everything(browser, volume, brief=True)
         assert not problems
         assert {path for path, what in found.items() if what == "file"} == {f"/{volume}/{path}" for path in FILES}
-
-        assert _found(browser, volume, "*99.TXT".lower()) == {path for path in FILES if path.endswith("99.txt")}
+        assert _found(browser, volume, "*99.txt") == {path for path in FILES if path.endswith("99.txt")}
 
         taken = taken_into(browser, tmp_path / "out", f"/{volume}")
         assert (taken.files, taken.problems, taken.left_out) == (len(FILES), [], [])

@@ -45,11 +45,12 @@ def browsing(folder: Path, *disks: Path) -> Iterator[Browser]:
         yield browser
 
 
-def everything(browser: Browser, volume: str) -> tuple[dict[str, str], list[Problem]]:
+def everything(browser: Browser, volume: str, *, brief: bool = False) -> tuple[dict[str, str], list[Problem]]:
     """Kind by path of all that is on a volume, and what could not be read."""
     problems: list[Problem] = []
     found = {
-        str(place): entry.kind.value for place, entry in walk(browser, Place(volume), SilentWatch(), problems.append)
+        str(place): entry.kind.value
+        for place, entry in walk(browser, Place(volume), SilentWatch(), problems.append, brief=brief)
     }
     return found, problems
 

@@ -24,7 +24,7 @@ from vmtui.overview.points import load_view
 from vmtui.tui import clock
 from vmtui.tui.screens.files import FilesPage
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 60.0
 _WHEN = 1_770_000_000
 TREE = {
     "etc/hosts": b"127.0.0.1 localhost\n10.0.0.1 db1\n",
@@ -148,8 +148,6 @@ def test_a_file_is_previewed_and_opened(tmp_path: Path, disks: list[Path]) -> No
 def test_search_and_take(tmp_path: Path, disks: list[Path]) -> None:
     async def script(app: StillApp, pilot: Pilot[Any]) -> None:
         page = page_of(app)
-        await pilot.press("f", *"s*d", "enter")
-        await until(pilot, lambda: page._search == "" and not page._said)
         await pilot.press("f", *"*s*", "enter")
         await until(pilot, lambda: page._search == "*s*" and not page._said)
         assert {row.shown for row in page.right.rows} >= {"vda1/etc/hosts", "vda1/etc/ssh/sshd_config"}
@@ -205,7 +203,7 @@ def test_picture(
         page = await go(app, pilot, "enter", to="/vda1/etc")
         page.right.go_to("/vda1/etc/hosts")
         await until(pilot, lambda: any("10.0.0.1 db1" in line for line in shown(app)))
-        await pilot.press("space", "up")
+        await pilot.press("space")
         await until(pilot, lambda: any("10.0.0.1 db1" in line for line in shown(app)))
         name = f"files-{size[0]}x{size[1]}"
         svg = re.sub(r"terminal-\d+", "terminal", app.export_screenshot(title="vmtui"))

@@ -98,11 +98,16 @@ class Browser:
         """
         return list(self.pages(place))
 
-    def pages(self, place: Place) -> Iterator[Entry]:
-        """The same, a part after the other."""
+    def pages(self, place: Place, *, brief: bool = False) -> Iterator[Entry]:
+        """The same, a part after the other.
+
+        Args:
+            place: The folder.
+            brief: Only names and kinds, for which few blocks are read.
+        """
         start = 0
         while True:
-            answer, _ = self._ask(place, {"op": "list", "start": start})
+            answer, _ = self._ask(place, {"op": "list", "start": start, "brief": brief})
             rows = _field(answer, "entries", list)
             for row in rows:
                 yield _entry(row)

@@ -55,7 +55,7 @@ class Visited:
 
 
 def walk(
-    browser: Browser, top: Place, watch: Watch, problem: Callable[[Problem], None]
+    browser: Browser, top: Place, watch: Watch, problem: Callable[[Problem], None], *, brief: bool = False
 ) -> Iterator[tuple[Place, Entry]]:
     """Everything below a folder; links are not followed.
 
@@ -64,6 +64,7 @@ def walk(
         top: A folder, without links on its way, or the list of volumes.
         watch: For cancelling.
         problem: Told what could not be read.
+        brief: Only names and kinds are needed.
 
     Raises:
         UnreachableError: The repository cannot be read.
@@ -82,7 +83,7 @@ def walk(
         watch.check()
         below = []
         try:
-            for entry in browser.pages(place):
+            for entry in browser.pages(place, brief=brief):
                 child = place.child(entry.name)
                 yield child, entry
                 if entry.kind is Kind.FOLDER:
@@ -115,6 +116,10 @@ def find(
 ) -> Iterator[tuple[Place, Entry]]:
     """Everything below a folder whose name matches; arguments as `walk` and `matcher`."""
     matches = matcher(pattern)
-    for place, entry in walk(browser, top, watch, problem):
-        if matches(place, entry.name):
-            yield place, entry
+    for place, entry in walk(browser, top, watch, problem, brief=True):
+        if not matches(place, entry.name):
+            continue
+        try:
+            yield place, browser.look(place, follow=False)[1]
+        except (FailedError, DamageError, UsageError) as error:
+            problem(Problem.of(place, error))

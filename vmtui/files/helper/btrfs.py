@@ -63,6 +63,10 @@ class Btrfs:
             inode=f"{node.subvolume.objectid}.{node.inum}",
         )
 
+    def glance(self, node: INode) -> tuple[str, str]:
+        """Kind and inode."""
+        return kind_of(node.type), f"{node.subvolume.objectid}.{node.inum}"
+
     def link(self, node: INode) -> str:
         """Where a link points."""
         return str(node.link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,8 @@ _ENTRY = struct.Struct("<IHBB")
 """inode, length of the entry, length of the name, type; on old volumes the type is the length's high byte."""
 _RECOVER = 0x4
 _META_BG = 0x10
+_KINDS = {1: stat.S_IFREG, 2: stat.S_IFDIR, 7: stat.S_IFLNK}
+"""Types in a folder's entries; of others the inode tells."""
 _ENCRYPTED = 0x800
 _SHORT_LINK = 60
 """A link shorter than this is in its inode [bytes]."""
@@ -76,7 +79,8 @@ class Ext:
             if inode and name not in (b".", b"..", b""):
                 if inode > self._fs.sb.s_inodes_count:
                     raise UnreadableError(f"a damaged folder: it names inode {inode}")
-                yield name.decode(errors="surrogateescape"), INode(self._fs, inode)
+                kind = _KINDS.get(high) if typed else None
+                yield name.decode(errors="surrogateescape"), INode(self._fs, inode, filetype=kind)
             offset += length
 
     def facts(self, node: INode) -> Facts:
@@ -92,6 +96,10 @@ class Ext:
             links=inode.i_links_count,
             inode=str(node.inum),
         )
+
+    def glance(self, node: INode) -> tuple[str, str]:
+        """Kind and inode."""
+        return kind_of(node.filetype), str(node.inum)
 
     def link(self, node: INode) -> str:
         """Where a link points."""

@@ -63,6 +63,11 @@ class Fat:
         size = 0 if folder else node.size
         return Facts("folder" if folder else "file", mode, size, 0, 0, int(stamp) * 10**9, 1, str(node.cluster))
 
+    def glance(self, node: Any) -> tuple[str, str]:
+        """Kind and first cluster; both are in the folder."""
+        facts = self.facts(node)
+        return facts.kind, facts.inode
+
     def link(self, node: Any) -> str:
         """FAT has no links."""
         raise UnreadableError("FAT has no links")

@@ -82,6 +82,9 @@ class Driver(Protocol):
     def facts(self, node: Any) -> Facts:
         """What is said of a node."""
 
+    def glance(self, node: Any) -> tuple[str, str]:
+        """(kind, what tells it apart), from the folder alone where the file system allows it."""
+
     def link(self, node: Any) -> str:
         """Where a link points."""
 

@@ -10,6 +10,7 @@ from dissect.ntfs.c_ntfs import ATTRIBUTE_TYPE_CODE, FILE_NAME_DOS
 from dissect.ntfs.index import Index, IndexEntry
 from dissect.ntfs.mft import MftRecord
 from dissect.ntfs.ntfs import NTFS
+from dissect.ntfs.util import segment_reference
 from dissect.util.stream import RunlistStream
 
 from vmtui.files.helper.disk import DiskFile
@@ -20,6 +21,26 @@ _SYSTEM_RECORDS = 16
 _DEPTH = 16
 _READ_ONLY = 0x1
 _ENCRYPTED = 0x4000
+
+
+class Node:
+    """A record, looked up when it is needed.
+
+    Args:
+        record: It, when it is known.
+        entry: Else the entry in a folder that leads to it.
+    """
+
+    def __init__(self, record: MftRecord | None, entry: IndexEntry | None) -> None:
+        self._record = record
+        self.entry = entry
+
+    @property
+    def record(self) -> MftRecord:
+        """The record."""
+        if self._record is None and self.entry is not None:
+            self._record = self.entry.dereference()
+        return self._record
 
 
 class Ntfs:
@@ -35,27 +56,35 @@ class Ntfs:
         if not self._fs.mft.root.is_dir():
             raise UnreadableError("its root is not a folder")
 
-    def root(self) -> MftRecord:
+    def root(self) -> Node:
         """The topmost folder."""
-        return self._fs.mft.root
+        return Node(self._fs.mft.root, None)
 
-    def children(self, folder: MftRecord) -> Iterator[tuple[str, MftRecord]]:
+    def children(self, folder: Node) -> Iterator[tuple[str, Node]]:
         """The entries of a folder.
 
         The tree is walked here: dissect reads all blocks of the index one after the other, also those that are
         free, and leaves out those that are damaged.
         """
-        index = folder.index("$I30")
+        index = folder.record.index("$I30")
         for entry in _walk(index, index.root.entries(), _DEPTH, set()):
             name = entry.attribute
             if name is None or name.flags == FILE_NAME_DOS:
                 continue
-            node = entry.dereference()
-            if node.segment >= _SYSTEM_RECORDS:
-                yield name.file_name, node
+            if segment_reference(entry.header.FileReference) >= _SYSTEM_RECORDS:
+                yield name.file_name, Node(None, entry)
 
-    def facts(self, node: MftRecord) -> Facts:
+    def glance(self, node: Node) -> tuple[str, str]:
+        """Kind and record, from the entry of the folder."""
+        if node.entry is None:
+            return "folder", str(node.record.segment)
+        name = node.entry.attribute
+        kind = "link" if name.is_symlink() or name.is_mount_point() else "folder" if name.is_dir() else "file"
+        return kind, str(segment_reference(node.entry.header.FileReference))
+
+    def facts(self, thing: Node) -> Facts:
         """What a record says. NTFS has owners of another kind; they are left out."""
+        node = thing.record
         standard = node.attributes.STANDARD_INFORMATION
         kind = "folder" if node.is_dir() else "file"
         if node.is_symlink() or node.is_mount_point():
@@ -74,12 +103,13 @@ class Ntfs:
             inode=str(node.segment),
         )
 
-    def link(self, node: MftRecord) -> str:
+    def link(self, node: Node) -> str:
         """Where a symbolic link or a junction points, with slashes."""
-        return str(node.reparse_point_name).replace("\\", "/")
+        return str(node.record.reparse_point_name).replace("\\", "/")
 
-    def content(self, node: MftRecord) -> Content:
+    def content(self, thing: Node) -> Content:
         """A file's bytes; zero beyond what was ever written to it."""
+        node = thing.record
         if node.is_reparse_point():
             raise UnreadableError("Windows keeps its bytes elsewhere (compressed by the system, or in a cloud)")
         if not node.has_stream():

@@ -55,6 +55,10 @@ class Xfs:
             inode=str(node.inum),
         )
 
+    def glance(self, node: INode) -> tuple[str, str]:
+        """Kind and inode."""
+        return kind_of(node.filetype), str(node.inum)
+
     def link(self, node: INode) -> str:
         """Where a link points."""
         return str(node.link)
