@@ -53,7 +53,9 @@ def test_files_of_a_guest_come_out_and_go_back(web: tuple[Client, Site], tmp_pat
     taken = client.ok("files", "get", point, top, str(tmp_path / "out"), "--json").json
     assert (taken["problems"], taken["files"]) == ([], 2)
     out = tmp_path / "out" / Path(top).name
-    assert hashlib.sha256((out / "web.conf").read_bytes() + (out / "sub" / "data.bin").read_bytes()).hexdigest() == written
+    assert (
+        hashlib.sha256((out / "web.conf").read_bytes() + (out / "sub" / "data.bin").read_bytes()).hexdigest() == written
+    )
     assert str((out / "sub" / "link").readlink()) == "../web.conf"
 
     run_in_guest(site, "web1", f"echo broken > {folder}/web.conf; rm {folder}/sub/data.bin")
@@ -62,14 +64,22 @@ def test_files_of_a_guest_come_out_and_go_back(web: tuple[Client, Site], tmp_pat
     denied = client.run("--read-only", "files", "put", point, found["path"], f"{WEB}:{folder}/web.conf", "--yes")
     assert denied.code == 5, denied
     assert run_in_guest(site, "web1", f"cat {folder}/web.conf") == "broken\n"
-    put = client.ok("files", "put", point, found["path"], f"{WEB}:{folder}/web.conf", "--yes", "--overwrite", "--json").json
+    put = client.ok(
+        "files", "put", point, found["path"], f"{WEB}:{folder}/web.conf", "--yes", "--overwrite", "--json"
+    ).json
     assert "SHA-256" in put["proof"]
     client.ok("files", "put", point, f"{top}/sub/data.bin", f"{WEB}:{folder}/sub/", "--yes")
     assert run_in_guest(site, "web1", f"cat {folder}/web.conf {folder}/sub/data.bin | sha256sum").split()[0] == written
-    assert run_in_guest(site, "web1", f"stat -c %a {folder}/web.conf; ls -A {folder}").split() == ["640", "sub", "web.conf"]
+    assert run_in_guest(site, "web1", f"stat -c %a {folder}/web.conf; ls -A {folder}").split() == [
+        "640",
+        "sub",
+        "web.conf",
+    ]
 
 
 def _folder(site: Site) -> str:
     """A new folder on the guest's disk."""
-    script = "d=$(awk '$1 ~ /^.dev.[vs]d/ && $3 == \"ext4\" {print $2; exit}' /proc/mounts); mktemp -d ${d%/}/files-XXXXXX"
+    script = (
+        "d=$(awk '$1 ~ /^.dev.[vs]d/ && $3 == \"ext4\" {print $2; exit}' /proc/mounts); mktemp -d ${d%/}/files-XXXXXX"
+    )
     return run_in_guest(site, "web1", script).strip()

@@ -57,7 +57,10 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         os.utime(path, (_WHEN, _WHEN), follow_symlinks=False)
     os.utime(tree, (_WHEN, _WHEN))
     images.ext4(folder / "root", tree, 8 * images.MIB, "-L", "system")
-    images.run("debugfs", "-w", "-f", "-", folder / "root", stdin=f"set_inode_field /lost+found mtime @{_WHEN}\n")
+    shown_paths = ("/lost+found", "/etc/hosts", "/etc/ssh", "/etc/[b]odd[")
+    fields = (f"mtime @{_WHEN}", "uid 0", "gid 0")
+    changes = [f"set_inode_field {path} {field}\n" for path in shown_paths for field in fields]
+    images.run("debugfs", "-w", "-f", "-", folder / "root", stdin="".join(changes))
     luks = images.blank(folder / "luks", 2 * images.MIB)
     luks.write_bytes(b"LUKS\xba\xbe" + luks.read_bytes()[6:])
     return [images.disk(folder / "vda", "gpt", [folder / "root", luks])]
