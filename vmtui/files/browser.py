@@ -226,6 +226,7 @@ class Browser:
             if served > _SERVED:
                 self._broken(f"{about} cannot be read: it leads all over the disk")
             lost = self._serve(message["want"]) or lost
+        lost = lost or self._damage_in(message)
         if lost is not None:
             if message.get("kind") != "lost":
                 self.close()  # what it made of a missing piece may still be in its memory
@@ -236,17 +237,26 @@ class Browser:
             raise FailedError("FILES-UNREADABLE", f"{about} cannot be read: {message['error']}.", path=about)
         return message, data
 
+    def _damage_in(self, message: dict[str, Any]) -> VmtuiError | None:
+        """The damage that the helper came upon; None when it did not."""
+        if "lost" not in message:
+            return None
+        for (disk, number), damage in self.pieces.damage.items():
+            if message["lost"] == [disk, number]:
+                return damage
+        return DamageError("REPO-OBJECT-BAD", "A piece of a disk is damaged.")
+
     def _serve(self, want: Any) -> VmtuiError | None:
         """Give the helper a piece, or the word that there is none; gives the reason then."""
         try:
             disk, number = want
-            data = self.pieces.get(disk, number)
-        except (DamageError, UnreachableError) as error:
+            piece = self.pieces.get(disk, number)
+        except UnreachableError as error:
             self._send({"given": False})
             return error
         except (KeyError, TypeError, ValueError):
             self._broken("the helper asks for what no disk has")
-        self._send({"given": True}, data)
+        self._send({"given": True, "bad": piece.bad}, piece.data)
         return None
 
     def _send(self, message: dict[str, Any], data: bytes = b"") -> None:

@@ -6,13 +6,15 @@ bytes; then the text (a JSON object, ASCII) and the bytes. Only one side speaks 
     program                                        helper
     {"op": "open", "disks": [["vda", 4194304]]} ->
                                                 <- {"want": ["vda", 0], "count": 1}    pieces of a disk
-    {"given": true} + bytes                     ->                                     any number of times
+    {"given": true, "bad": []} + bytes          ->                                     any number of times
                                                 <- {"volumes": [...]}                  or {"error": "...", "kind": "..."}
 
 Operations: `open`, `list` (a part of a folder), `look` (one thing), `read` (a part of a file),
 `small` (several small files of a folder). A helper
-asks for pieces while it works on an operation, and ends it with one answer. A piece that cannot be had
-is answered with {"given": false}; the program then never believes the answer of that operation.
+asks for pieces while it works on an operation, and ends it with one answer. `bad` are ranges of the bytes
+given that are damaged in the repository; they are zero, and a helper that came upon one says so in its
+answer, {"lost": ["vda", 0]}, whatever else it answers. When the repository cannot be read a piece is answered with
+{"given": false}. In both cases the program does not believe the answer of that operation.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from vmtui.files.protocol import PIECE
 
@@ -16,30 +17,49 @@ class PieceLost(Exception):  # noqa: N818  # a state, not a fault of ours
     """The program cannot give a piece of a disk."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a disk."""
+
+    data: bytes
+    bad: tuple[tuple[int, int], ...] = ()
+    """Ranges of it that are damaged in the repository."""
+
+
 class Pieces:
     """Pieces of all disks, the most recent ones kept.
 
     Args:
-        ask: Gives the pieces of a disk from a number on, at least one.
+        ask: Gives the pieces of a disk from a number on, at least one, each with its damaged ranges.
     """
 
-    def __init__(self, ask: Callable[[str, int], list[bytes]]) -> None:
+    def __init__(self, ask: Callable[[str, int], list[Piece]]) -> None:
         self._ask = ask
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], Piece] = OrderedDict()
+        self.touched: tuple[str, int] | None = None
+        """A piece of which something damaged was wanted, since somebody looked last."""
 
-    def get(self, disk: str, number: int) -> bytes:
-        """One piece.
+    def part(self, disk: str, number: int, offset: int, length: int) -> bytes:
+        """Bytes of one piece, as many as there are.
 
         Raises:
-            PieceLost: It cannot be had.
+            PieceLost: They cannot be had.
         """
+        piece = self._get(disk, number)
+        for start, end in piece.bad:
+            if start < offset + length and offset < end:
+                self.touched = (disk, number)
+                raise PieceLost(f"{disk} at {number * PIECE + start}")
+        return piece.data[offset : offset + length]
+
+    def _get(self, disk: str, number: int) -> Piece:
         key = (disk, number)
         piece = self._kept.get(key)
         if piece is not None:
             self._kept.move_to_end(key)
             return piece
-        for place, data in enumerate(self._ask(disk, number)):
-            self._kept[disk, number + place] = data
+        for place, given in enumerate(self._ask(disk, number)):
+            self._kept[disk, number + place] = given
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return self._kept[key]
@@ -100,10 +120,10 @@ class DiskFile(io.RawIOBase):
         number, offset = divmod(self.start + self._position, PIECE)
         self._position += length
         if offset + length <= PIECE:
-            return self._pieces.get(self.disk, number)[offset : offset + length] if length else b""
+            return self._pieces.part(self.disk, number, offset, length) if length else b""
         parts = []
         while length > 0:
-            part = self._pieces.get(self.disk, number)[offset : offset + length]
+            part = self._pieces.part(self.disk, number, offset, min(length, PIECE - offset))
             parts.append(part)
             length -= len(part)
             number, offset = number + 1, 0

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vmtui.files.helper.disk import DiskFile, PieceLost, Pieces
+from vmtui.files.helper.disk import DiskFile, Piece, PieceLost, Pieces
 from vmtui.files.helper.node import Content, Driver, Facts, UnreadableError
 from vmtui.files.helper.volumes import Found, find
 from vmtui.files.protocol import MAX_READ, PAGE, PIECE, SMALL, Channel
@@ -59,6 +59,14 @@ class Server:
             self._channel.send(answer, data)
 
     def _answer(self, message: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """The answer; what was damaged on the way to it is told, even where a parser has swallowed it."""
+        self._pieces.touched = None
+        answer, data = self._outcome(message)
+        if self._pieces.touched is not None:
+            answer = answer | {"lost": list(self._pieces.touched)}
+        return answer, data
+
+    def _outcome(self, message: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         try:
             return self._operations[message["op"]](message)
         except EOFError:
@@ -75,12 +83,15 @@ class Server:
         except Exception as error:  # noqa: BLE001  # a hostile volume may break a parser in any way
             return {"error": f"{type(error).__name__}: {error}"[:500], "kind": "unreadable"}, b""
 
-    def _ask(self, disk: str, number: int) -> list[bytes]:
+    def _ask(self, disk: str, number: int) -> list[Piece]:
         self._channel.send({"want": [disk, number]})
         message, data = self._channel.receive()
         if not message.get("given") or not data:
             raise PieceLost(f"{disk} at {number * PIECE}")
-        return [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+        return [
+            Piece(data[start : start + PIECE], tuple((a - start, b - start) for a, b in message["bad"]))
+            for start in range(0, len(data), PIECE)
+        ]
 
     # -- operations ------------------------------------------------------------------------------
 
