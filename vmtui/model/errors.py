@@ -88,6 +88,11 @@ _ROWS = (
         "The repository was encrypted when this machine opened it before, and says that it is not now.",
         "Find out who changed it before anything is backed up to it.",
     ),
+    (
+        "FILES-EXTRA-MISSING",
+        "Browsing the files of a point needs Python packages that are not part of vmtui itself.",
+        "Run: pip install 'vmtui[files]'",
+    ),
     # damage
     (
         "REPO-OBJECT-MISSING",
@@ -235,6 +240,26 @@ _ROWS = (
     ("REMOTE-COMMAND", "A command on the host failed.", "Read its output."),
     ("NBD-LOST", "The connection to a disk's export broke.", "Check the network to the host, then run it again."),
     ("NBD-PROTOCOL", "The NBD server broke its protocol.", "Report it with the host's QEMU version."),
+    (
+        "FILES-UNREADABLE",
+        "A file system on a point's disks, or something in it, cannot be read.",
+        "Read the reason. The disk itself is whole: vmtui export POINT DISK FILE gives all of it.",
+    ),
+    (
+        "FILES-PARTIAL",
+        "Some of the files that were asked for could not be taken; the others were.",
+        "Read the list. What was written is right.",
+    ),
+    (
+        "GUEST-AGENT",
+        "The guest agent refused, or does not answer.",
+        "Check that the VM runs and that qemu-guest-agent is started in it.",
+    ),
+    (
+        "GUEST-FILE-DIFFERS",
+        "A file that was written into the guest does not have the bytes of the point.",
+        "Look at the guest's disk and memory; put it again.",
+    ),
     ("INTERNAL", "A fault in vmtui itself.", "Report it with the log."),
     # cancelled
     ("CANCELLED", "It was stopped on request.", "Nothing is left behind; run it again when you want."),

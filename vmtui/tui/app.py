@@ -18,6 +18,7 @@ from vmtui.model.settings import Settings
 from vmtui.overview import journal
 from vmtui.overview.journal import LogEntry
 from vmtui.tui import cache, clock, picture
+from vmtui.tui.browsing import Take
 from vmtui.tui.feeds import CatalogueFeed, Composer, HostFeed, JobsFeed
 from vmtui.tui.intake import first_picture, matters, take
 from vmtui.tui.mailbox import Errands, Mailbox
@@ -75,6 +76,8 @@ class VmtuiApp(App[str], inherit_bindings=False):
         self.mailbox = Mailbox()
         self.errands = Errands("errands", self.mailbox)
         self.planning = Errands("planning", self.mailbox)
+        self.browsing = Errands("files", self.mailbox)
+        self.takes: list[Take] = []
         self.composer = Composer(settings, self.mailbox)
         self.jobs_feed = JobsFeed(settings, self.client, self.mailbox)
         self.catalogue_feed = CatalogueFeed(settings, self.mailbox)
@@ -122,7 +125,8 @@ class VmtuiApp(App[str], inherit_bindings=False):
             feed.end()
         cache.save_picture(self.settings.state, self.picture)
         running = len(self.picture.jobs.active)
-        self.exit(f"{running} job{'s keep' if running > 1 else ' keeps'} running: vmtui jobs" if running else "")
+        words = [f"{running} job{'s keep' if running > 1 else ' keeps'} running: vmtui jobs"] if running else []
+        self.exit("\n".join([*words, *(f"ended: {take.words}; what is whole stays" for take in self.takes)]))
 
     # -- what was heard --------------------------------------------------------------------------
 

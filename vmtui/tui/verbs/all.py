@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtui.tui.verbs import backups, hosts, navigation, restores, retention, sheets, shows, trust, upkeep
+from vmtui.tui.verbs import backups, files, hosts, navigation, restores, retention, sheets, shows, trust, upkeep
 from vmtui.tui.verbs.registry import Command, Danger, Registry
 
 _VM_VIEWS = ("vms", "vm")
@@ -18,6 +18,8 @@ ACTIONS = (
     Command("point.hold", ("h",), "Hold", "Hold the points: no rule prunes them. Held ones are released, after a question.", retention.hold_or_release, Danger.STOPS, "vmtui hold {point}", _POINT_VIEWS, retention.no_hold, footer=42),
     Command("prune.plan", ("f",), "Prune", "What the keep rules let go, and why the rest stays. Nothing is changed.", retention.show_plan, Danger.NONE, "vmtui prune {which} --dry-run", ("repo", "vm"), retention.no_plan, footer=95),
     Command("prune.run", ("f",), "Prune now", "Delete the points that go, for good.", retention.ask_prune, Danger.DESTROYS, "vmtui prune {which}", ("prune",), retention.no_prune, footer=10),
+    Command("files.take", ("w",), "Take", "Take the chosen files and folders into a local folder.", files.ask_take, Danger.SAFE, "vmtui files get {point} {paths} FOLDER", ("files",), files.no_take, footer=10),
+    Command("files.put", ("u",), "Put back", "Put the file back into a running guest, through its guest agent.", files.ask_put, Danger.STOPS, "vmtui files put {point} {path} {vm}:/PATH", ("files",), files.no_put, footer=11),
     Command("repo.unlock", ("u",), "Unlock", "Give the passphrase of an encrypted repository.", upkeep.unlock, Danger.NONE, views=("repo",), why_not=upkeep.no_unlock, footer=9),
     Command("repo.check", ("c",), "Check", "Look whether every object is there, with its size and directory.", upkeep.check, Danger.SAFE, "vmtui repo check", ("repo",), upkeep.no_work, footer=96),
     Command("repo.gc", ("g",), "Free space", "Delete what no restore point needs. Safe beside running backups.", upkeep.collect, Danger.DESTROYS, "vmtui gc", ("repo",), upkeep.no_work, footer=97),
@@ -32,6 +34,10 @@ ACTIONS = (
 
 SHOWS = (
     Command("show.details", ("d",), "Details", "All fields of what is chosen.", shows.show_details, twin="vmtui show {point}", views=("vms", "vm", "points", "jobs", "hosts"), footer=40),
+    Command("files.browse", ("m",), "Files", "Browse the files inside the point; of a VM, inside its newest good one.", files.browse, twin="vmtui files ls {point}", views=("vms", "vm", "points"), why_not=files.no_files, footer=43),
+    Command("files.find", ("f",), "Find", "Search the names below this folder.", files.ask_search, twin="vmtui files find {point} PATTERN", views=("files",), footer=12),
+    Command("files.up", ("backspace", "left"), "Up", "To the folder above.", files.go_up, views=("files",), footer=13),
+    Command("files.side", ("tab", "shift+tab"), "Side", "To the other pane.", files.other_side, views=("files",), footer=14),
     Command("show.xml", ("x",), "XML", "The VM's definition as it was backed up; passwords are hidden.", shows.show_definition, twin="vmtui show {point} --xml", views=_POINT_VIEWS, why_not=shows.no_point, footer=41),
     Command("show.log", ("l",), "Log", "What happened to it: the log, filtered to what is chosen.", shows.show_log, twin="vmtui log", views=("vms", "vm", "points", "jobs", "job", "hosts"), why_not=shows.no_log, footer=45),
     Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", footer=50),

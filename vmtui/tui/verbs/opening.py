@@ -20,6 +20,8 @@ def open_chosen(app: VmtuiApp, focus: Focus) -> None:
         app.go_to("vms")
     elif focus.view == "wizard":
         change_line(app)
+    elif focus.view == "files":
+        open_file(app)
     elif focus.points:
         show_point(app, focus)
     elif focus.vms:
@@ -38,6 +40,14 @@ def change_line(app: VmtuiApp) -> None:
 
     if isinstance(app.screen, RestoreWizard):
         app.screen.change()
+
+
+def open_file(app: VmtuiApp) -> None:
+    """Among files enter goes into a folder, or looks at a file."""
+    from vmtui.tui.screens.files import FilesPage
+
+    if isinstance(app.screen, FilesPage):
+        app.screen.open_row()
 
 
 def _open_host(app: VmtuiApp, focus: Focus) -> None:

@@ -14,6 +14,7 @@ from vmtui.overview.vms import VmRow
 from vmtui.tui.picture import HostView
 
 if TYPE_CHECKING:
+    from vmtui.files.entries import Place
     from vmtui.tui.app import VmtuiApp
 
 
@@ -43,6 +44,8 @@ class Focus:
     jobs: tuple[JobRecord, ...] = ()
     hosts: tuple[HostView, ...] = ()
     entries: tuple[LogEntry, ...] = ()
+    files: tuple[Place, ...] = ()
+    """In the point that is chosen, too."""
 
     @property
     def count(self) -> int:
@@ -65,7 +68,7 @@ class Command:
     """One command.
 
     `twin` is the command line that does the same, with {vms}, {vm}, {points}, {point}, {job}, {host} or
-    {id} where the object goes; {which} are VMs or, for all of them, nothing.
+    {id} where the object goes, {paths} for files; {which} are VMs or, for all of them, nothing.
     """
 
     id: str
@@ -108,6 +111,8 @@ def fill(template: str, focus: Focus) -> str:
         "job": jobs or ["JOB"],
         "host": [view.name for view in focus.hosts[:1]] or ["HOST"],
         "id": ["ID"],
+        "paths": [str(place) for place in focus.files] or ["PATH"],
+        "path": [str(place) for place in focus.files[:1]] or ["PATH"],
     }
     words = []
     for word in template.split():
@@ -134,6 +139,7 @@ KEY_NAMES = {
     "pageup": "PgUp",
     "pagedown": "PgDn",
     "f1": "F1",
+    "backspace": "bksp",
 }
 
 

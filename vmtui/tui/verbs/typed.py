@@ -174,6 +174,11 @@ def _points_view(app: VmtuiApp, words: Words) -> None:
     app.open(_vms(app, words[:1]))
 
 
+def _files(app: VmtuiApp, words: Words) -> None:
+    rest = list(words[1:] if words[:1] == ["ls"] else words)
+    _checked(app, _points(app, [_need(rest, "files ls web1@latest")]), "files.browse")
+
+
 def _explain(app: VmtuiApp, words: Words) -> None:
     shows.explain_id(app, _need(words, "explain vm.never"))
 
@@ -216,6 +221,7 @@ VERBS: dict[str, Callable[[VmtuiApp, Words], None]] = {
     "job": _job,
     "host": _host,
     "show": lambda app, words: shows.show_point(app, _points(app, [_need(words, "show POINT")])),
+    "files": _files,
     "explain": _explain,
     "calls": lambda app, _: shows.show_calls(app, Focus("log")),
     "revert": lambda app, words: restores.undo_vm(app, _vms(app, [_need(words, "revert web1")])),
