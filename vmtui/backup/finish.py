@@ -22,7 +22,7 @@ from vmtui.model.point import (
     PointDisk,
     RestorePoint,
 )
-from vmtui.repository import FANOUT, ZERO_ID, BlobWriter, MapBuilder, PointName, block_count
+from vmtui.repository import BlobWriter, PointName, store_stream
 
 _FILE_LIMIT = 512 << 20
 """A kernel or initrd beyond this is left out [bytes]."""
@@ -76,22 +76,6 @@ def collect(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> Col
         files.append(CapturedFile(item.role, item.path, len(data), node.hex()))
     failpoint("backup.collected")
     return Collected(tuple(files), tuple(left_out))
-
-
-def store_stream(data: bytes, writer: BlobWriter, block_size: int) -> bytes:
-    """Store a file as a disk is stored.
-
-    Returns:
-        Its map's top node.
-    """
-    blocks = block_count(len(data), block_size)
-    builder = MapBuilder(writer.store_node, blocks)
-    padded = memoryview(data + bytes(-len(data) % block_size))
-    span = FANOUT * block_size
-    for leaf, start in enumerate(range(0, len(padded), span)):
-        ids = writer.store_blocks(padded[start : start + span]).ids
-        builder.set_leaf(leaf, writer.store_node(ids) if ids != bytes(len(ids)) else ZERO_ID)
-    return builder.finish()
 
 
 def commit(

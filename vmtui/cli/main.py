@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from vmtui import __version__, config
-from vmtui.cli import backup, explain, hosts, jobs, key, lab, points, prune, repo, restore, screens, upkeep
+from vmtui.cli import backup, explain, host_points, hosts, jobs, key, lab, points, prune, repo, restore, screens, upkeep
 from vmtui.cli.output import Output
 from vmtui.cli.shared import Cli
 from vmtui.model.errors import ExitCode, FailedError, VmtuiError
@@ -70,7 +70,7 @@ for _command in (
     screens.pulse,
     hosts.hosts,
     hosts.vms,
-    hosts.host,
+    host_points.host,
     points.points,
     points.show,
     points.verify,
