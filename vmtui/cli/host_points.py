@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.hosts import host
+from vmtui.cli import hosts
 from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
 from vmtui.model.codec import format_instant, to_plain
 from vmtui.model.errors import ExitCode, RefusedError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from vmtui.model.point import RestorePoint
     from vmtui.overview.points import PointView
 
+group = hosts.host
+"""`vmtui host`; its verbs about host points are here."""
+
 
 def _check_host(cli: Cli, name: str) -> None:
     if name not in cli.settings.hypervisors:
@@ -31,7 +34,7 @@ def _check_host(cli: Cli, name: str) -> None:
 # -- taking and listing --------------------------------------------------------------------------
 
 
-@host.command("backup")
+@group.command("backup")
 @click.argument("name")
 @click.option("--if-changed", is_flag=True, help="Only when the newest host point does not say the same.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
@@ -64,7 +67,7 @@ def host_backup(cli: Cli, name: str, if_changed: bool, detach: bool) -> int:
     return ExitCode.DONE
 
 
-@host.command("points")
+@group.command("points")
 @click.argument("name", required=False)
 @pass_cli
 def host_points(cli: Cli, name: str | None) -> int:
@@ -109,7 +112,7 @@ def _cells(view: PointView) -> tuple[str, ...]:
 # -- comparing -----------------------------------------------------------------------------------
 
 
-@host.command("diff")
+@group.command("diff")
 @click.argument("point")
 @click.argument("other", required=False)
 @click.option("--to", "name", default=None, metavar="HOST", help="Compare with this host as it is now.")
@@ -163,7 +166,7 @@ def _live(cli: Cli, name: str) -> HostState:
 # -- bringing back -------------------------------------------------------------------------------
 
 
-@host.command("restore")
+@group.command("restore")
 @click.argument("point")
 @click.option(
     "--only", multiple=True, metavar="KIND:NAME", help="Only this part, like network:default; may be repeated."
@@ -249,7 +252,7 @@ def _run(cli: Cli, request: HostRestoreRequest) -> int:
 # -- export --------------------------------------------------------------------------------------
 
 
-@host.command("export")
+@group.command("export")
 @click.argument("point")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--with-secrets", is_flag=True, help="Also passwords and values of secrets, in clear.")

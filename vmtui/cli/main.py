@@ -70,7 +70,7 @@ for _command in (
     screens.pulse,
     hosts.hosts,
     hosts.vms,
-    host_points.host,
+    host_points.group,
     points.points,
     points.show,
     points.verify,

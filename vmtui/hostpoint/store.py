@@ -91,18 +91,24 @@ def take(work: HostPointWork, request: HostPointRequest, run: JobId) -> Taken:
         if before is not None and not request.always and _same(repository, before, state):
             return _taken(before.id, state, work.now(), new=False)
         work.watch.check()
-        writer = repository.writer(work.level)
-        try:
-            files = _store(state, writer, repository.block_size)
-            writer.settle()
-        finally:
-            writer.close()
+        files = write(repository, state, work.level)
         session.require(work.now())
-        point = _manifest(repository, state, files, run, work.now(), saw)
+        point = manifest_of(repository, state, files, run, work.now(), saw)
         repository.points.commit(point)
         return _taken(point.id, state, point.finished, new=True)
     finally:
         session.close()
+
+
+def write(repository: Repository, state: HostState, level: int) -> tuple[CapturedFile, ...]:
+    """Store the parts of a host, durably; the run's session must have begun, and `sync` been called."""
+    writer = repository.writer(level)
+    try:
+        files = _store(state, writer, repository.block_size)
+        writer.settle()
+    finally:
+        writer.close()
+    return files
 
 
 def _store(state: HostState, writer: BlobWriter, block_size: int) -> tuple[CapturedFile, ...]:
@@ -116,7 +122,7 @@ def _store(state: HostState, writer: BlobWriter, block_size: int) -> tuple[Captu
     )
 
 
-def _manifest(
+def manifest_of(
     repository: Repository,
     state: HostState,
     files: tuple[CapturedFile, ...],
@@ -124,6 +130,7 @@ def _manifest(
     finished: datetime,
     saw: tuple[str, ...],
 ) -> RestorePoint:
+    """The manifest of a host point whose parts are stored."""
     return RestorePoint(
         id=PointId(new_id(state.time)),
         repository=repository.id,

@@ -251,7 +251,9 @@ def _ip(session: HostSession, what: str) -> list[dict[str, Any]]:
 def _link(item: dict[str, Any]) -> dict[str, Any]:
     info = item.get("linkinfo") or {}
     data = info.get("info_data") or {}
-    link = {name: item[name] for name in ("ifname", "link_type", "mtu", "master", "address") if name in item}
+    link: dict[str, Any] = {
+        name: item[name] for name in ("ifname", "link_type", "mtu", "master", "address") if name in item
+    }
     if "info_kind" in info:
         link["kind"] = info["info_kind"]
     for name in ("protocol", "id", "mode", "stp_state", "vlan_filtering", "miimon"):

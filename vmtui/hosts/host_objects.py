@@ -135,14 +135,16 @@ def devices_in_use(session: HostSession, domains: Iterable[HostObject]) -> tuple
     found, away = [], []
     for name in names:
         try:
-            xml = session.with_libvirt(
-                "look at a device", lambda c, name=name: c.nodeDeviceLookupByName(name).XMLDesc(0)
-            )
+            xml = _device(session, name)
         except FailedError as error:
             away.append(LeftOut(f"node device {name}", error.cause))
             continue
         found.append(HostObject(PartKind.NODE_DEVICE, name, xml))
     return found, away
+
+
+def _device(session: HostSession, name: str) -> str:
+    return str(session.with_libvirt("look at a device", lambda c: c.nodeDeviceLookupByName(name).XMLDesc(0)))
 
 
 # -- what the host says of itself ----------------------------------------------------------------
