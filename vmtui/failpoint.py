@@ -48,6 +48,9 @@ NAMES = frozenset(
         "restore.swapped",
         "restore.defined",
         "restore.started",
+        # a host point, and a part of one brought back
+        "host.captured",
+        "host.defined",
         # deleting a point
         "prune.marked",
         "prune.unlisted",

@@ -24,7 +24,7 @@ BASE = """<filter name='base-rules' chain='root'><uuid>5a1f2f0e-7b1e-4c55-9a39-1
 <rule action='drop' direction='out' priority='500'><mac match='no' srcmacaddr='$MAC'/></rule></filter>"""
 OUTER = """<filter name='all-rules' chain='root'><uuid>5a1f2f0e-7b1e-4c55-9a39-1f0f4ff9a004</uuid>
 <filterref filter='base-rules'/></filter>"""
-SECRET = "5a1f2f0e-7b1e-4c55-9a39-1f0f4ff9a005"
+SECRET = "5a1f2f0e-7b1e-4c55-9a39-1f0f4ff9a005"  # noqa: S105  # its UUID
 PRIVATE = "5a1f2f0e-7b1e-4c55-9a39-1f0f4ff9a006"
 VALUE = "Wq7-open-sesame-Zk4"
 
@@ -67,7 +67,9 @@ def picture(daemon: Privileged) -> dict[str, str]:
         found[f"network {name}"] = daemon.virsh("net-dumpxml", "--inactive", name) + daemon.virsh("net-info", name)
     for name in daemon.names("pool-list"):
         xml = daemon.virsh("pool-dumpxml", "--inactive", name)
-        lines = [line for line in xml.splitlines() if not line.strip().startswith(("<capacity", "<allocation", "<avail"))]
+        lines = [
+            line for line in xml.splitlines() if not line.strip().startswith(("<capacity", "<allocation", "<avail"))
+        ]
         info = [line for line in daemon.virsh("pool-info", name).splitlines() if "iB" not in line]
         found[f"pool {name}"] = "\n".join(lines + info)
     for name in daemon.filters():
@@ -185,7 +187,12 @@ def test_a_network_whose_range_is_in_use_is_defined_and_not_started(client: Clie
     point = point_of(client)
     for verb in ("net-destroy", "net-undefine"):
         system.virsh(verb, "lan")
-    other = LAN.replace("lan", "squatter").replace("a001", "a009").replace("hpsquatter0", "hpsq0").replace("aa:00:01", "aa:00:09")
+    other = (
+        LAN.replace("lan", "squatter")
+        .replace("a001", "a009")
+        .replace("hpsquatter0", "hpsq0")
+        .replace("aa:00:01", "aa:00:09")
+    )
     system.define("net-define", other)
     system.virsh("net-start", "squatter")
     result = client.ok("host", "restore", point, "--only", "network:lan", "--yes", "--json").json
@@ -257,7 +264,7 @@ def test_an_encrypted_repository_brings_a_secret_back_with_its_value(
     phrase = tmp_path / "phrase"
     phrase.write_text(PASSPHRASE)
     client = new_client(passphrase_file=str(phrase))
-    client.ok("repo", "init", "--encrypt")
+    client.ok("repo", "init", "--encryption", "yes")
     shown = client.ok("host", "backup", "north", "--json").json
     left = {item["name"]: item["reason"] for item in shown["left_out"]}
     assert f"secret value {SECRET}" not in left
@@ -307,8 +314,25 @@ def test_a_vm_backup_keeps_its_host_when_it_changed(client: Client, vm: TestVm, 
 
 
 def test_a_host_that_cannot_be_kept_is_a_warning_on_the_vm(client: Client, vm: TestVm) -> None:
-    result = client.ok("backup", vm.name, "--json", failpoint="hostpoint.begin:fail")
-    assert result.json["point"]
+    document = client.backup(vm, failpoint="host.captured=error")
+    assert (document["point"], document["state"]) == (client.points(vm)[0]["id"], "ok with warnings")
+    assert client.ok("host", "points", "--json").json == []
+
+
+def test_a_worker_that_dies_while_it_defines_is_taken_up(client: Client, north: Site, request: Any) -> None:
+    name = "killed-net"
+    xml = f"<network><name>{name}</name><forward mode='bridge'/><bridge name='br0'/></network>"
+    north.virsh("net-define", "/dev/stdin", stdin=xml)
+    request.addfinalizer(lambda: north.virsh("net-undefine", name))
+    before = north.virsh("net-dumpxml", name)
+    point = point_of(client)
+    client.stop()
+    north.virsh("net-undefine", name)
+    result = client.ok(
+        "host", "restore", point, "--only", f"network:{name}", "--yes", "--json", failpoint="host.defined=kill"
+    )
+    assert [check["ok"] for check in result.json["checks"]] == [True]
+    assert north.virsh("net-dumpxml", name) == before
 
 
 def test_a_fresh_host_is_rebuilt_in_order(client: Client, vm: TestVm, tmp_path: Path) -> None:

@@ -86,8 +86,22 @@ def privileged(site: Site, name: str) -> Iterator[Privileged]:
     site.own(daemon.folder, *daemon.folder.rglob("*"))
     with (daemon.folder / "out.log").open("wb") as log:
         process = subprocess.Popen(
-            [*_as_account(site), "unshare", "--user", "--map-root-user", "--mount", "--net", "--propagation", "private"]
-            + ["--", "sh", "-c", _START, "start", str(daemon.folder)],
+            [
+                *_as_account(site),
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "--net",
+                "--propagation",
+                "private",
+                "--",
+                "sh",
+                "-c",
+                _START,
+                "start",
+                str(daemon.folder),
+            ],
             stdout=log,
             stderr=log,
         )

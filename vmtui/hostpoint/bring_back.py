@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 
+from vmtui.failpoint import failpoint
 from vmtui.hostpoint.canonical import canonical
 from vmtui.hostpoint.capture import capture_objects, own_bridge
 from vmtui.hostpoint.plan import Action, HostRestoreRequest, PlannedPart, make_plan, with_uuid
@@ -41,19 +42,18 @@ def bring_back(work: HostPointWork, request: HostRestoreRequest, planned: Planne
     live = capture_objects(session, work.now())
     now = next(item for item in make_plan(request, state, live).parts if item.key == planned.key)
     name = f"{planned.kind} {planned.name}"
-    if now.action is Action.SAME:
-        return Check(name, True, "it is there as in the point")
-    if now.action is not planned.action and not (planned.action is Action.CREATE and now.action is Action.SWITCH):
+    begun = planned.action in (Action.CREATE, Action.REPLACE)
+    if now.action is not planned.action and not (begun and now.action in (Action.SAME, Action.SWITCH)):
         raise RefusedError(
             "PLAN-CHANGED",
             f"{name} on {request.host}: the plan was {planned.action}, now it is {now.action}: {now.detail}",
         )
     part, there = state.parts[planned.key], live.parts.get(planned.key)
     done = []
-    if now.action is not Action.SWITCH:
+    if now.action in (Action.CREATE, Action.REPLACE):
         _define(session, part, there)
-        done.append("defined, reads back as in the point")
-    done += _value(session, part, state)
+    if begun:
+        done = ["defined, reads back as in the point", *_value(session, part, state)]
     done += _switches(session, part, now)
     problem = _start(session, part) if now.start else ""
     if now.start:
@@ -69,6 +69,7 @@ def _define(session: HostSession, part: Part, there: Part | None) -> None:
     xml = part.text if there is None else with_uuid(part.text, there.entry.facts.get("uuid", ""))
     host_objects.define(session, kind, xml)
     wanted = canonical(kind, xml.encode())
+    failpoint("host.defined")
     got = canonical(kind, host_objects.read_one(session, kind, name).encode())
     if got == wanted:
         return

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from vmtui import __version__
+from vmtui.failpoint import failpoint
 from vmtui.hostpoint.capture import capture
 from vmtui.hosts import HostSession
 from vmtui.model.codec import from_plain, to_plain
@@ -87,6 +88,7 @@ def take(work: HostPointWork, request: HostPointRequest, run: JobId) -> Taken:
         repository.sync()
         saw = repository.declare(run, None)
         state = capture(work.open_session(), started, with_secrets=repository.identity.encrypted)
+        failpoint("host.captured")
         before = newest(repository, request.host)
         if before is not None and not request.always and _same(repository, before, state):
             return _taken(before.id, state, work.now(), new=False)
