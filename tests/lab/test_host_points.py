@@ -262,6 +262,7 @@ def test_an_encrypted_repository_brings_a_secret_back_with_its_value(
     new_client: Callable[..., Client], north: Site, tmp_path: Path
 ) -> None:
     phrase = tmp_path / "phrase"
+    phrase.touch(0o600)
     phrase.write_text(PASSPHRASE)
     client = new_client(passphrase_file=str(phrase))
     client.ok("repo", "init", "--encryption", "yes")
