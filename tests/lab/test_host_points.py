@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -178,7 +179,7 @@ def test_what_exists_is_replaced_only_by_name_and_never_stopped(client: Client, 
     result = client.ok("host", "restore", point, "--replace", "network:lan", "--yes", "--json").json
     assert picture(system) == before
     assert "lan" in system.virsh("net-list", "--name").split()
-    client.ok("host", "restore", result["kept"], "--replace", "network:lan", "--yes")
+    client.ok("host", "restore", result["before"], "--replace", "network:lan", "--yes")
     assert picture(system) == changed, "what was replaced is in the point that was made before"
 
 
@@ -214,6 +215,34 @@ def test_what_cannot_be_read_is_named(client: Client, system: Privileged) -> Non
     ).stdout.split()
     if subprocess.run(["id", "-u"], capture_output=True, text=True).stdout.strip() == "0":
         assert set(unreadable) <= names
+
+
+def test_files_links_and_what_may_not_be_read(client: Client, north: Site, request: pytest.FixtureRequest) -> None:
+    """Their content, mode and owner; libvirt's own folders are not among them."""
+    base = north.folder / "cfg" / "libvirt"
+    hooks = base / "hooks"
+    hooks.mkdir()
+    request.addfinalizer(lambda: shutil.rmtree(hooks))
+    hook, link, closed = hooks / "qemu with blank", hooks / "link", hooks / "closed"
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    hook.chmod(0o755)
+    link.symlink_to("qemu with blank")
+    closed.write_text("nobody reads this")
+    north.own(hooks, hook, closed)
+    closed.chmod(0)
+    shown = client.ok("host", "backup", "north", "--json").json
+    assert {item["name"] for item in shown["left_out"]} == {str(closed)}
+    before = shown["point"]
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    link.unlink()
+    changes = diff(client, before)
+    assert {name: change["what"] for name, change in changes.items()} == {
+        f"file {hook}": "changed",
+        f"link {link}": "removed",
+    }
+    assert [line for line in changes[f"file {hook}"]["lines"] if line[0] in "+-"] == ["-exit 0", "+exit 1"]
+    hook.chmod(0o700)
+    assert diff(client, before)[f"file {hook}"]["details"] == ["mode: 755, now 700"]
 
 
 # -- secrets -------------------------------------------------------------------------------------

@@ -244,8 +244,8 @@ def _run(cli: Cli, request: HostRestoreRequest) -> int:
     for part in result["conflicts"]:
         cli.output.text(printable(f"  left      {part['kind']} {part['name']}: {part['detail']}"))
     cli.output.text(printable(f"{request.host}: {len(result['checks'])} parts brought back from {result['point']}"))
-    if result["kept"]:
-        cli.output.text(f"As it was before is in host point {result['kept']}: vmtui host diff {result['kept']}")
+    if result["before"]:
+        cli.output.text(f"As it was before is in host point {result['before']}: vmtui host diff {result['before']}")
     return ExitCode.DONE
 
 

@@ -33,12 +33,12 @@ def register(world: World) -> None:
         if "error" in planned:
             return planned
         value = planned["value"]
-        result = {name: value[name] for name in ("host", "point", "conflicts")} | {"kept": None, "checks": []}
+        result = {name: value[name] for name in ("host", "point", "conflicts")} | {"before": None, "checks": []}
         if value["todo"]:
             kept = keep_step(spec)  # so that what is replaced can be brought back the same way
             if "error" in kept:
                 return kept
-            result["kept"] = kept["value"]["point"]
+            result["before"] = kept["value"]["point"]
         for part in value["todo"]:
             done = part_step(spec, part)
             if "error" in done:
