@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from vmtui.failpoint import failpoint
 from vmtui.hostpoint.canonical import canonical
 from vmtui.hostpoint.capture import capture_objects, own_bridge
+from vmtui.hostpoint.hiding import shown_xml
 from vmtui.hostpoint.plan import Action, HostRestoreRequest, PlannedPart, make_plan, with_uuid
 from vmtui.hostpoint.store import HostPointWork, load_state
 from vmtui.hosts import HostSession, domain_xml, host_files, host_objects
@@ -77,7 +78,7 @@ def _define(session: HostSession, part: Part, there: Part | None) -> None:
         host_objects.undefine(session, kind, name)
     else:
         host_objects.define(session, kind, there.text)
-    lost = [line.strip() for line in wanted.splitlines() if line not in got.splitlines()]
+    lost = [line.strip() for line in shown_xml(wanted).splitlines() if line not in shown_xml(got).splitlines()]
     raise FailedError(
         "READBACK-DIFFERS",
         f"The {kind} {name} does not read back from libvirt on {session.host.name} as the point says"

@@ -11,7 +11,7 @@ from vmtui.hosts import domain_xml
 from vmtui.model.errors import FailedError
 from vmtui.model.hostpoint import PartKind
 
-_EPHEMERAL = ("vnet", "tap", "macvtap", "veth")
+EPHEMERAL = ("vnet", "tap", "macvtap", "veth")
 """Links that come and go with VMs."""
 _DROPPED: dict[PartKind, tuple[str, ...]] = {
     PartKind.POOL: ("./capacity", "./allocation", "./available"),
@@ -56,7 +56,7 @@ def _drop(root: Element, kind: PartKind) -> None:
     parents = {child: parent for parent in root.iter() for child in parent}
     doomed = [element for path in _DROPPED.get(kind, ()) for element in root.findall(path)]
     if kind is PartKind.INTERFACE:
-        doomed += [item for item in root.findall(".//interface") if item.get("name", "").startswith(_EPHEMERAL)]
+        doomed += [item for item in root.findall(".//interface") if item.get("name", "").startswith(EPHEMERAL)]
     for element in doomed:
         parents[element].remove(element)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from vmtui.hostpoint.canonical import digest
+from vmtui.hostpoint.canonical import EPHEMERAL, digest
 from vmtui.hostpoint.hiding import shown, shown_xml
 from vmtui.hosts import HostSession, domain_xml, host_files, host_objects
 from vmtui.hosts.host_files import ConfigFile
@@ -68,6 +68,8 @@ class _Capture:
         self._with_secrets = with_secrets
         self._parts: dict[Key, Part] = {}
         self._left_out: list[LeftOut] = []
+        self._bridges: list[str] = []
+        """Links that libvirt makes for its networks: they are described there, and come and go with them."""
 
     def everything(self, now: datetime) -> HostState:
         """All kinds."""
@@ -79,7 +81,7 @@ class _Capture:
         for item in devices:
             self._add_object(item)
         self._files()
-        self._records([bridge for item in found[PartKind.NETWORK] if (bridge := own_bridge(item.xml))])
+        self._records(self._bridges)
         return self.state(now)
 
     def state(self, now: datetime) -> HostState:
@@ -91,8 +93,11 @@ class _Capture:
     def objects(self, kind: PartKind) -> list[HostObject]:
         """Read all of a kind."""
         found = self._try(every(kind), lambda: host_objects.read_kind(self._session, kind)) or []
+        if kind is PartKind.NETWORK:
+            self._bridges = [bridge for item in found if (bridge := own_bridge(item.xml))]
         if kind is PartKind.INTERFACE:
-            found = [item for item in found if not item.name.startswith(("vnet", "tap", "macvtap", "veth"))]
+            skipped = {name for bridge in self._bridges for name in (bridge, f"{bridge}-nic")}
+            found = [item for item in found if not item.name.startswith(EPHEMERAL) and item.name not in skipped]
         for item in found:
             self._add_object(item)
         return found

@@ -10,7 +10,7 @@ _NAME = (
     r"(?<![\w.-])[\w.-]*(?:pass(?:w(?:or)?d|phrase|code)?|pw|psk|secret|private[-_]?key|preshared[-_]?key|wep[-_]?(?:tx)?[-_]?key\d*"
     r"|wireless[-_]?key\d*|token|credentials?|api[-_]?key|community|\bpin\b|\bkey\d*\b|\bprivate\b|\bshared\b)[\w.-]*"
 )
-_LONG = 4000
+_LONG = 1000
 """A longer line is no setting; looking for names in it would take long [characters]."""
 _ASSIGNED = re.compile(rf"(?P<name>[\"']?{_NAME}[\"']?)(?P<sign>\s*[:=]\s*|\s+)(?P<value>\S.*)$", re.IGNORECASE)
 _OPEN = re.compile(rf"{_NAME}[\"']?\s*[:=]\s*(?:[|>][-+0-9]*\s*)?$", re.IGNORECASE)

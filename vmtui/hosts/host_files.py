@@ -18,9 +18,9 @@ from vmtui.model.point import LeftOut
 
 FILE_LIMIT = 1 << 20
 """A longer file is no configuration [bytes]."""
-TOTAL_LIMIT = 8 << 20
+TOTAL_LIMIT = 6 << 20
 """All files of a host together [bytes]."""
-_COUNT_LIMIT = 5000
+_COUNT_LIMIT = 3000
 _READ_S = 60.0
 
 _NETWORK_ROOTS = (
@@ -50,13 +50,12 @@ LC_ALL=C; export LC_ALL
 base=$1; shift
 for name in "$@"; do
     [ -e "$name" ] || continue
-    find "$name" -xdev \( -path "$base/qemu" -o -path "$base/storage" -o -path "$base/nwfilter" -o -path "$base/secrets" \
-        -o -path "$base/libxl" -o -path "$base/lxc" -o -path "$base/ch" -o -path "$base/bhyve" \) -prune \
+    find "$name" -xdev \( @OWN@ \) -prune \
         -o -type d \( ! -readable -o ! -executable \) -printf 'x\t0\t\t\t0\t%p\t\0' -prune \
         -o -type f ! -readable -printf 'x\t0\t\t\t0\t%p\t\0' \
         -o \( -type f -o -type l \) -printf '%y\t%m\t%u\t%g\t%s\t%p\t%l\0'
 done
-"""
+""".replace("@OWN@", " -o ".join(f'-path "$base/{name}"' for name in DEFINITIONS))
 _TAR = "tar --null --no-recursion --hard-dereference --ignore-failed-read -cf - -T - 2>/dev/null | base64 -w 0"
 _PACKAGES = r"""
 if command -v dpkg-query >/dev/null 2>&1; then
@@ -142,8 +141,6 @@ def _parse(output: str) -> list[_Listed]:
         kind, mode, user, group, size, path, target = fields
         bad = "�" in path
         found.append(_Listed("x" if bad else kind, mode, f"{user}:{group}", int(size), path, target))
-        if len(found) >= _COUNT_LIMIT:
-            break
     return found
 
 
@@ -152,7 +149,7 @@ def _within_limits(files: Sequence[_Listed]) -> tuple[list[_Listed], list[LeftOu
     for item in files:
         if item.size > FILE_LIMIT:
             left_out.append(LeftOut(item.path, f"it has {item.size} bytes, more than a configuration file"))
-        elif total + item.size > TOTAL_LIMIT:
+        elif total + item.size > TOTAL_LIMIT or len(wanted) >= _COUNT_LIMIT:
             left_out.append(LeftOut(item.path, "there are too many files"))
         else:
             total += item.size
@@ -172,9 +169,13 @@ def _contents(session: HostSession, paths: Sequence[str]) -> dict[str, bytes]:
         with tarfile.open(fileobj=io.BytesIO(b64decode(answer.output)), mode="r:") as archive:
             for member in archive:
                 path = "/" + member.name.lstrip("/")
-                file = archive.extractfile(member) if member.isreg() and path in asked else None
+                file = (
+                    archive.extractfile(member)
+                    if member.isreg() and member.size <= FILE_LIMIT and path in asked
+                    else None
+                )
                 if file is not None:
-                    found[path] = file.read(FILE_LIMIT + 1)
+                    found[path] = file.read()
     except (tarfile.TarError, ValueError, EOFError) as error:
         raise FailedError(
             "REMOTE-COMMAND", f"tar on {session.host.name} gave no archive: {answer.errors.strip() or error}"
