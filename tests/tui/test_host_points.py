@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.hostpoint.test_diff import NETWORK, part, state
-from tests.support.pictures import StillApp, example, running, shown
+from tests.support.pictures import NOW, StillApp, example, running, shown
 from vmtui.hostpoint import HostRestoreRequest, compare, make_plan
 from vmtui.hostpoint.plan import HostPlan
 from vmtui.model.hostpoint import PartKind
+from vmtui.tui import clock
 from vmtui.tui.dialogs.base import Confirm
 from vmtui.tui.dialogs.pick import Pick
 from vmtui.tui.screens.host import HostPage
@@ -31,6 +32,12 @@ def play(folder: Path, script: Any, size: tuple[int, int] = (120, 36)) -> Any:
             return await script(app, pilot)
 
     return asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stands."""
+    monkeypatch.setattr(clock, "now", lambda: NOW)
 
 
 @pytest.fixture

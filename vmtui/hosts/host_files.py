@@ -47,14 +47,20 @@ DEFINITIONS = ("qemu", "storage", "nwfilter", "secrets", "libxl", "lxc", "ch", "
 
 _FIND = r"""
 LC_ALL=C; export LC_ALL
-base=$1; shift
+base=$1 status=0; shift
 for name in "$@"; do
+    parent=${name%/*}
+    if [ -d "$parent" ] && [ ! -x "$parent" ]; then
+        printf 'x\t0\t\t\t0\t%s\t\0' "$name"
+        continue
+    fi
     [ -e "$name" ] || continue
     find "$name" -xdev \( @OWN@ \) -prune \
         -o -type d \( ! -readable -o ! -executable \) -printf 'x\t0\t\t\t0\t%p\t\0' -prune \
         -o -type f ! -readable -printf 'x\t0\t\t\t0\t%p\t\0' \
-        -o \( -type f -o -type l \) -printf '%y\t%m\t%u\t%g\t%s\t%p\t%l\0'
+        -o \( -type f -o -type l \) -printf '%y\t%m\t%u\t%g\t%s\t%p\t%l\0' || status=1
 done
+exit $status
 """.replace("@OWN@", " -o ".join(f'-path "$base/{name}"' for name in DEFINITIONS))
 _TAR = "tar --null --no-recursion --hard-dereference --ignore-failed-read -cf - -T - 2>/dev/null | base64 -w 0"
 _PACKAGES = r"""
@@ -121,6 +127,8 @@ def read_files(session: HostSession) -> tuple[list[ConfigFile], list[LeftOut]]:
     files = [
         ConfigFile(item.path, item.mode, item.owner, contents[item.path]) for item in wanted if item.path in contents
     ]
+    if answer.status != 0:
+        gone.append(LeftOut("some files", (answer.errors.strip() or "find failed").splitlines()[-1]))
     return files + links, left_out + too_much + gone
 
 
