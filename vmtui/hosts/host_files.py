@@ -153,7 +153,8 @@ def _parse(output: str) -> list[_Listed]:
 
 
 def _within_limits(files: Sequence[_Listed]) -> tuple[list[_Listed], list[LeftOut]]:
-    wanted, left_out, total = [], [], 0
+    wanted: list[_Listed] = []
+    left_out, total = [], 0
     for item in files:
         if item.size > FILE_LIMIT:
             left_out.append(LeftOut(item.path, f"it has {item.size} bytes, more than a configuration file"))
