@@ -77,7 +77,7 @@ def test_enter_opens_the_page_with_the_points_of_this_host(tmp_path: Path) -> No
 
     text = "\n".join(play(tmp_path, script))
     assert "host point 5h" in text
-    assert "2 network, 1 pool, 1 file" in text
+    assert "2 networks, 1 pool, 1 file" in text
     assert "not held: /etc/libvirt/auth.conf, this login may not read it" in text
 
 

@@ -30,8 +30,8 @@ def parts_of(point: PointView) -> Mapping[str, int]:
 
 
 def parts_text(point: PointView) -> str:
-    """`2 network, 1 pool`. Pure."""
-    return ", ".join(f"{count} {kind}" for kind, count in parts_of(point).items())
+    """`2 networks, 1 pool`. Pure."""
+    return ", ".join(f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in parts_of(point).items())
 
 
 def newest_words(points: Sequence[PointView], now: datetime) -> list[Piece]:
