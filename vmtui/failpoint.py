@@ -57,6 +57,9 @@ NAMES = frozenset(
         "instant.moving",
         "instant.moved",
         "instant.compared",
+        # a host point, and a part of one brought back
+        "host.captured",
+        "host.defined",
         # deleting a point
         "prune.marked",
         "prune.unlisted",

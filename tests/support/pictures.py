@@ -12,12 +12,13 @@ from textual.pilot import Pilot
 
 from vmtui import config
 from vmtui.model.host import Capabilities, HostState
-from vmtui.model.ids import JobId, PointId, VmId, new_id
+from vmtui.model.hostpoint import HOST_NAME
+from vmtui.model.ids import JobId, PointId, VmId, host_subject, new_id
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.point import DiskKind, FullReason, LeftOut, PointDisk
 from vmtui.model.vm import DomainState, Vm
 from vmtui.overview.journal import LogEntry
-from vmtui.overview.points import PointView
+from vmtui.overview.points import FileView, PointView
 from vmtui.overview.vms import vm_rows
 from vmtui.tui.app import Look, VmtuiApp
 from vmtui.tui.feeds import known_from
@@ -92,6 +93,21 @@ def point(
     return PointView(**(values | changes))
 
 
+def host_point(number: int, age: timedelta, *, now: datetime = NOW, **changes: Any) -> PointView:
+    """A point of the host kvm1."""
+    parts = (("network", "default"), ("network", "lan [1]"), ("pool", "images"), ("file", "/etc/libvirt/qemu.conf"))
+    values: dict[str, Any] = {
+        "uuid": host_subject("0123456789abcdef", "kvm1"),
+        "consistency": "crash",
+        "consistency_reason": "a host's configuration, read part by part",
+        "disks": (),
+        "files": (FileView("host parts", "", 900), *(FileView(role, path, 500) for role, path in parts)),
+        "left_out": (LeftOut("/etc/libvirt/auth.conf", "this login may not read it"),),
+        "checkpoint": None,
+    }
+    return point(number, HOST_NAME, age, now=now, **(values | changes))
+
+
 def job(
     number: int, state: JobState, *, kind: JobKind = JobKind.BACKUP, now: datetime = NOW, **changes: Any
 ) -> JobRecord:
@@ -149,6 +165,10 @@ def example(now: datetime = NOW) -> Picture:
         point(9, "mail1", timedelta(hours=30), host="kvm2", now=now),
         point(8, "old-crm", timedelta(days=41), now=now),
     )
+    kept = (
+        host_point(21, timedelta(hours=5), now=now),
+        host_point(22, timedelta(days=3), now=now, held="before the upgrade", left_out=()),
+    )
     hosts = {
         "kvm1": HostView(
             "kvm1",
@@ -188,7 +208,9 @@ def example(now: datetime = NOW) -> Picture:
     )
     return Picture(
         hosts=hosts,
-        catalogue=CatalogueView(points, now, None, "0123456789abcdef", 12, 3456, 4 << 30, 90 << 30, 65536),
+        catalogue=CatalogueView(
+            points, now, None, "0123456789abcdef", 12, 3456, 4 << 30, 90 << 30, 65536, host_points=kept
+        ),
         jobs=JobsView(records, worker=True, as_of=now),
         log=(
             LogEntry(now - timedelta(minutes=9), "info", "kvm1", "answers"),

@@ -23,6 +23,7 @@ UPDATE = bool(os.environ.get("VMTUI_UPDATE_SNAPSHOTS"))
 SIZES = [(80, 24), (120, 36)]
 PAGES = [(view, [key]) for view, key, _ in TABS] + [
     ("vm", ["2", "slash", *"web1", "enter", "enter"]),
+    ("host", ["5", "enter"]),
     ("job", ["4", "enter"]),
     ("evidence", ["4", "slash", *"restore", "enter", "enter"]),
     ("explain", ["2", "e"]),

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from vmtui.backup.context import BackupContext
 from vmtui.backup.plan import MEDIA, BackupPlan, DiskPlan
-from vmtui.backup.state import State, store_file, store_stream
+from vmtui.backup.state import State, store_file
 from vmtui.backup.transfer import DiskRead
 from vmtui.failpoint import failpoint
 from vmtui.hosts import belongings, checkpoints, domain_xml
@@ -29,7 +29,7 @@ from vmtui.model.point import (
     Role,
 )
 from vmtui.model.vm import Disk
-from vmtui.repository import BlobWriter, PointName
+from vmtui.repository import BlobWriter, PointName, store_stream
 
 _FILE_LIMIT = 512 << 20
 """A kernel or initrd beyond this is left out [bytes]."""

@@ -23,7 +23,7 @@ from vmtui.hosts.backup_job import RunningJob
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.forward import fits_socket_path
 from vmtui.model.errors import FailedError, RefusedError
-from vmtui.model.ids import JobId, VmId
+from vmtui.model.ids import JobId, VmId, is_host_subject
 from vmtui.model.point import Mode
 from vmtui.model.vm import VmFacts
 from vmtui.repository import Repository, newest_good
@@ -41,6 +41,8 @@ def prepare(context: BackupContext, run: JobId, request: BackupRequest) -> Backu
         UnreachableError: Host or repository do not answer.
     """
     context.watch.phase("plan")
+    if is_host_subject(request.vm):
+        raise RefusedError("VM-NOT-BACKED-UP", f"The UUID {request.vm} has the form that is kept for hosts.")
     context.repository.session(run).begin(context.now())
     for damage in context.repository.sync():
         context.watch.note(f"{damage.cause} Run: vmtui repo repair")

@@ -21,7 +21,7 @@ from vmtui.model.errors import FailedError
 from vmtui.model.ids import JobId, VmId
 from vmtui.model.point import CapturedFile, LeftOut, Role
 from vmtui.nbd import NbdClient
-from vmtui.repository import FANOUT, ZERO_ID, BlobWriter, MapBuilder, block_count
+from vmtui.repository import ZERO_ID, BlobWriter, store_stream
 
 _LIMIT = 64 << 20
 """Firmware variables or a TPM's state beyond this are left out [bytes]."""
@@ -123,22 +123,6 @@ def store_apart(context: BackupContext, copies: Copies, warnings: tuple[str, ...
     finally:
         writer.close()
     return state
-
-
-def store_stream(data: bytes, writer: BlobWriter, block_size: int) -> bytes:
-    """Store a file as a disk is stored.
-
-    Returns:
-        Its map's top node.
-    """
-    blocks = block_count(len(data), block_size)
-    builder = MapBuilder(writer.store_node, blocks)
-    padded = memoryview(data + bytes(-len(data) % block_size))
-    span = FANOUT * block_size
-    for leaf, start in enumerate(range(0, len(padded), span)):
-        ids = writer.store_blocks(padded[start : start + span]).ids
-        builder.set_leaf(leaf, writer.store_node(ids) if ids != bytes(len(ids)) else ZERO_ID)
-    return builder.finish()
 
 
 # -- large files ---------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def _print_vms(cli: Cli, rows: list[VmRow]) -> None:
 
 @click.group()
 def host() -> None:
-    """Add a host, accept its SSH key."""
+    """Add a host, accept its SSH key; keep, compare and bring back its configuration."""
 
 
 @host.command("add")

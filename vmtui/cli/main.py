@@ -13,7 +13,22 @@ from typing import NoReturn
 import click
 
 from vmtui import __version__, config
-from vmtui.cli import backup, explain, files, hosts, jobs, key, lab, points, prune, repo, restore, screens, upkeep
+from vmtui.cli import (
+    backup,
+    explain,
+    files,
+    host_points,
+    hosts,
+    jobs,
+    key,
+    lab,
+    points,
+    prune,
+    repo,
+    restore,
+    screens,
+    upkeep,
+)
 from vmtui.cli.output import Output
 from vmtui.cli.shared import Cli
 from vmtui.model.errors import ExitCode, FailedError, VmtuiError
@@ -70,7 +85,7 @@ for _command in (
     screens.pulse,
     hosts.hosts,
     hosts.vms,
-    hosts.host,
+    host_points.group,
     points.points,
     points.show,
     points.verify,

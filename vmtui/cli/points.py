@@ -19,10 +19,10 @@ from vmtui.overview.words import age, local, printable, size
 @pass_cli
 def points(cli: Cli, vm: str | None) -> int:
     """Show the restore points of a VM, or of all; newest first."""
-    from vmtui.overview.catalogue import find_vm
+    from vmtui.overview.catalogue import find_vm, of_vms
 
     repository = cli.repository
-    names = find_vm(repository, vm) if vm is not None else repository.points.names() + repository.points.lost()
+    names = find_vm(repository, vm) if vm is not None else of_vms(repository.points.names() + repository.points.lost())
     statuses = repository.points.statuses()
     views = [
         load_view(repository, name, statuses.get(name, PointStatus()))

@@ -101,7 +101,8 @@ def stats(cli: Cli) -> int:
         )
         return ExitCode.DONE
     cli.output.text(printable(f"repository  {result.id[:8]} at {result.url}"))
-    cli.output.text(f"points      {result.points}")
+    of_hosts = f", and {result.host_points} of hosts" if result.host_points else ""
+    cli.output.text(f"points      {result.points}{of_hosts}")
     cli.output.text(
         f"packs       {result.packs} with {result.blobs} blocks and map nodes, block size {size(result.block_size)}"
     )

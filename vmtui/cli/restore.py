@@ -10,7 +10,7 @@ import click
 from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
-from vmtui.model.ids import JobId, new_id
+from vmtui.model.ids import JobId, is_host_subject, new_id
 from vmtui.model.job import JobKind, JobRecord
 from vmtui.overview.fleet import find_vms
 from vmtui.overview.words import printable, size, unknown
@@ -75,7 +75,14 @@ def restore(
     from vmtui.restore import RestoreRequest
 
     cli.repository.sync()
-    manifest = cli.repository.points.load(find_point(cli.repository, point))
+    found = find_point(cli.repository, point)
+    if is_host_subject(found.vm):
+        raise UsageError(
+            "NAME-UNKNOWN",
+            f"The point {found.id} is of a host's configuration.",
+            next_step=f"Run: vmtui host restore {found.id}",
+        )
+    manifest = cli.repository.points.load(found)
     target = host or manifest.host
     if target not in cli.settings.hypervisors:
         raise unknown("host", target, cli.settings.hypervisors)

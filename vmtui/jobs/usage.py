@@ -12,6 +12,7 @@ from vmtui.repository import PointName
 
 ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 """DBOS's words for workflows that have not ended."""
+_USERS = frozenset({JobKind.RESTORE, JobKind.INSTANT, JobKind.EXPORT, JobKind.VERIFY, JobKind.HOST_RESTORE})
 
 
 def points_in_use(rows: Iterable[Any]) -> dict[PointName, str]:
@@ -25,7 +26,7 @@ def points_in_use(rows: Iterable[Any]) -> dict[PointName, str]:
     """
     used: dict[PointName, str] = {}
     for row in rows:
-        if row.name in (JobKind.RESTORE, JobKind.INSTANT, JobKind.EXPORT, JobKind.VERIFY):
+        if row.name in _USERS:
             spec = from_plain(JobSpec, dict(row.input["args"][0]))
             for name in _points(spec):
                 used.setdefault(name, f"in use by the {spec.kind} job {row.workflow_id}")

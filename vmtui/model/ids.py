@@ -7,7 +7,9 @@ read ids to each other.
 
 from __future__ import annotations
 
+import re
 import secrets
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import NewType
 
@@ -48,3 +50,22 @@ def id_instant(text: str) -> datetime:
     for character in text[:_TIME_CHARACTERS]:
         number = number * 32 + _ALPHABET.index(character)
     return _EPOCH + timedelta(milliseconds=number)
+
+
+# -- points of a host ----------------------------------------------------------------------------
+
+_HOST_PREFIX = "686f7374"
+"""`host` in ASCII; with version 8 of RFC 9562, which is nobody's but its maker's, no VM gets such a UUID by itself."""
+_HOST_SUBJECT = re.compile(_HOST_PREFIX + r"-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_NAMESPACE = uuid.UUID("5b1c6f1e-93a5-4d0c-8f0e-2f1d0c6b9a77")
+
+
+def host_subject(repository: str, host: str) -> VmId:
+    """The id under which a repository keeps the points of a host's own configuration."""
+    digits = str(uuid.uuid5(_NAMESPACE, f"{repository}/{host}"))
+    return VmId(f"{_HOST_PREFIX}{digits[8:14]}8{digits[15:]}")
+
+
+def is_host_subject(vm: str) -> bool:
+    """Whether an id stands for a host's configuration, not for a VM."""
+    return _HOST_SUBJECT.fullmatch(vm) is not None

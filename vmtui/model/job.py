@@ -24,6 +24,8 @@ class JobKind(StrEnum):
     GC = "gc"
     REPAIR = "repair"
     SYNC = "sync"
+    HOST_BACKUP = "host backup"
+    HOST_RESTORE = "host restore"
 
     @property
     def changes(self) -> bool:

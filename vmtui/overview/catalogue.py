@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from vmtui.model.errors import DamageError, UsageError
-from vmtui.model.ids import PointId, VmId, id_instant
+from vmtui.model.ids import PointId, VmId, id_instant, is_host_subject
 from vmtui.model.point import PointStatus
 from vmtui.overview.points import who_is
 from vmtui.overview.words import unknown
@@ -42,7 +42,7 @@ def known_vms(repository: Repository) -> dict[VmId, KnownVm]:
 
     statuses = repository.points.statuses()
     result: dict[VmId, KnownVm] = {}
-    for vm, names in by_vm(repository.points.names()).items():
+    for vm, names in by_vm(of_vms(repository.points.names())).items():
         good = newest_good(names, statuses)
         host, name = _who(repository, names)
         result[vm] = KnownVm(
@@ -54,6 +54,11 @@ def known_vms(repository: Repository) -> dict[VmId, KnownVm]:
             newest_good_id=good.id if good is not None else None,
         )
     return result
+
+
+def of_vms(names: Iterable[PointName]) -> list[PointName]:
+    """Points of VMs, without those of hosts' own configuration."""
+    return [name for name in names if not is_host_subject(name.vm)]
 
 
 def by_vm(names: Sequence[PointName]) -> dict[VmId, list[PointName]]:
@@ -112,7 +117,7 @@ def find_vm(repository: Repository, text: str) -> list[PointName]:
     Raises:
         UsageError: No points, or VMs of that name on several hosts.
     """
-    everything = sorted({*repository.points.names(), *repository.points.lost()})
+    everything = sorted(of_vms({*repository.points.names(), *repository.points.lost()}))
     groups = by_vm(everything)
     who = {vm: _who(repository, names) for vm, names in groups.items()}
     host, slash, short = text.partition("/")

@@ -140,6 +140,16 @@ _ROWS: tuple[tuple[str, str, str, tuple[Try, ...]], ...] = (
         (_VERIFY, _RESTORE, _SHOW),
     ),
     (
+        "point.host",
+        "This point holds what a host itself is made of: networks, pools, filters, secrets, files, packages. No VM's disk is in it.",
+        "VMs alone do not make a host; without it networks and pools are made again by heart.",
+        (
+            Try("see what has changed on the host since", "c", "vmtui host diff HOST@latest"),
+            Try("bring back what is missing", "r", "vmtui host restore HOST@latest --plan"),
+            Try("write it to a folder, with the steps to rebuild the host", "", "vmtui host export HOST@latest DIR"),
+        ),
+    ),
+    (
         "point.damaged",
         "Something that this point needs is missing or not as written; a restore is refused.",
         "Use another point. The next full backup stores what is missing again.",

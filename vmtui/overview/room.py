@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vmtui.model.errors import DamageError
 from vmtui.model.ids import VmId, id_instant
+from vmtui.overview.catalogue import of_vms
 from vmtui.overview.points import PointView
 from vmtui.overview.words import size
 from vmtui.policy import Forecast, Stored, forecast
@@ -27,7 +28,7 @@ def look_ahead(repository: Repository, free_bytes: int | None, now: datetime) ->
     """
     first: dict[VmId, PointName] = {}
     stored = []
-    for name in repository.points.names():
+    for name in of_vms(repository.points.names()):
         if first.setdefault(name.vm, name) is name or now - id_instant(name.id) > WINDOW:
             stored.append(Stored(name.vm, id_instant(name.id), 0))  # neither is counted
             continue

@@ -6,6 +6,7 @@ from vmtui.repository.points import PointName, Points, newest_good
 from vmtui.repository.reader import BlobReader
 from vmtui.repository.repository import DEFAULT_BLOCK_SIZE, Repository, Stats, locked
 from vmtui.repository.store import ObjectStore
+from vmtui.repository.streams import store_stream
 from vmtui.repository.writer import BlobWriter, Stored
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "leaf_count",
     "locked",
     "newest_good",
+    "store_stream",
 ]

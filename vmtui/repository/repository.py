@@ -12,7 +12,7 @@ from typing import Any
 
 from vmtui.model.codec import format_instant
 from vmtui.model.errors import DamageError, UsageError
-from vmtui.model.ids import JobId
+from vmtui.model.ids import JobId, is_host_subject
 from vmtui.model.point import RestorePoint
 from vmtui.repository import remembered, slots
 from vmtui.repository.health import Health, named_garbage, quarantined
@@ -235,12 +235,14 @@ class Repository:
 
     def stats(self) -> Stats:
         """Sizes and counts; lists all objects."""
+        names = self.points.names()
         sizes = {name: [item.size for item in self.store.list(name)] for name in NAMESPACES}
         return Stats(
             id=self.id,
             url=self.store.url,
             block_size=self.block_size,
-            points=len(self.points.names()),
+            points=sum(not is_host_subject(name.vm) for name in names),
+            host_points=sum(is_host_subject(name.vm) for name in names),
             packs=len(sizes[PACKS]),
             stored_bytes=sum(sum(items) for items in sizes.values()),
             free_bytes=self.store.free_bytes(),
@@ -256,11 +258,14 @@ class Stats:
     url: str
     block_size: int
     points: int
+    """Of VMs."""
     packs: int
     stored_bytes: int
     free_bytes: int | None
     """None where the store cannot say."""
     blobs: int
+    host_points: int = 0
+    """Of hosts' own configuration."""
 
 
 def _store(place: str | ObjectStore) -> ObjectStore:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from vmtui.model.errors import DamageError
 from vmtui.model.point import RestorePoint
-from vmtui.repository.blocks import ID_SIZE
-from vmtui.repository.maps import FANOUT, MapReader, block_count
+from vmtui.repository.blocks import ID_SIZE, ZERO_ID
+from vmtui.repository.maps import FANOUT, MapBuilder, MapReader, block_count
 from vmtui.repository.repository import Repository
+from vmtui.repository.writer import BlobWriter
 
 
 def streams(point: RestorePoint) -> Iterator[tuple[str, int, str]]:
@@ -54,3 +55,36 @@ def walk(reader: MapReader, stream: str) -> Iterator[tuple[int, list[bytes]]]:
             yield leaf * FANOUT, [ids[start : start + ID_SIZE] for start in range(0, len(ids), ID_SIZE)]
     except ValueError as error:
         raise DamageError("REPO-OBJECT-BAD", f"The map of {stream} does not fit its size: {error}.") from error
+
+
+def read_stream(repository: Repository, stream: str, size: int, root: str) -> bytes:
+    """All bytes of a stream that fits into memory, each block checked against its id.
+
+    Raises:
+        DamageError: Something of it is missing or damaged.
+    """
+    data = bytearray(size)
+    blobs = repository.reader()
+    length = repository.block_size
+    for first, ids in walk(open_map(repository, size, root), stream):
+        for number, block in enumerate(blobs.blocks(ids), first):
+            if block is not None:
+                part = block[: max(0, size - number * length)]
+                data[number * length : number * length + len(part)] = part
+    return bytes(data)
+
+
+def store_stream(data: bytes, writer: BlobWriter, block_size: int) -> bytes:
+    """Store a file as a disk is stored.
+
+    Returns:
+        Its map's top node.
+    """
+    blocks = block_count(len(data), block_size)
+    builder = MapBuilder(writer.store_node, blocks)
+    padded = memoryview(data + bytes(-len(data) % block_size))
+    span = FANOUT * block_size
+    for leaf, start in enumerate(range(0, len(padded), span)):
+        ids = writer.store_blocks(padded[start : start + span]).ids
+        builder.set_leaf(leaf, writer.store_node(ids) if ids != bytes(len(ids)) else ZERO_ID)
+    return builder.finish()

@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 from itertools import groupby
 
 from vmtui.model.errors import DamageError
-from vmtui.model.ids import PointId, VmId, id_instant
+from vmtui.model.ids import PointId, VmId, id_instant, is_host_subject
 from vmtui.model.point import PointStatus, RestorePoint
 from vmtui.model.settings import Settings
 from vmtui.model.vm import DomainState, Vm, metadata_of
@@ -176,6 +176,8 @@ def _assignment(newest: RestorePoint | None, settings: Settings) -> Assignment:
     """A VM's tier by what its manifest says of it; it may not be on any host any more."""
     if newest is None:
         return Assignment(None, "no manifest can be read")
+    if is_host_subject(newest.vm_uuid):
+        return Assignment(settings.tiers[settings.default_tier])  # rules are about VMs
     metadata = metadata_of(newest.xml_inactive or newest.xml_live)
     vm = Vm(newest.host, newest.vm_name, newest.vm_uuid, DomainState.NO_STATE, metadata)
     return assign(vm, settings.rules, settings.tiers, settings.default_tier)

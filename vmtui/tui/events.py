@@ -38,8 +38,8 @@ def of_catalogue(before: CatalogueView, after: CatalogueView, now: datetime) -> 
         entries.append(_error(now, "repository", after.error))
     if after.error is None and before.error is not None:
         entries.append(LogEntry(now, "info", "repository", "can be read again"))
-    if before.as_of is not None and after.points is not before.points:
-        known = {point.id: point.damaged for point in before.points}
+    if before.as_of is not None and (after.points, after.host_points) != (before.points, before.host_points):
+        known = {point.id: point.damaged for point in (*before.points, *before.host_points)}
         entries += [
             LogEntry(
                 now,
@@ -48,7 +48,7 @@ def of_catalogue(before: CatalogueView, after: CatalogueView, now: datetime) -> 
                 f"point {point.id} is damaged: {point.damaged}",
                 "POINT-DAMAGED",
             )
-            for point in after.points
+            for point in (*after.points, *after.host_points)
             if point.damaged and not known.get(point.id, "")
         ]
     return entries

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtui.model.errors import FailedError, VmtuiError
 from vmtui.model.host import Host, HostState
-from vmtui.model.ids import VmId
+from vmtui.model.ids import VmId, is_host_subject
 from vmtui.model.settings import Settings
 from vmtui.overview.catalogue import KnownVm
 from vmtui.overview.points import PointView, load_view
@@ -208,10 +208,13 @@ class CatalogueFeed(Feed):
                     self._views[name] = new
             elif (old.verified, old.damaged, old.held) != (status.verified, status.damaged, status.held):
                 self._views[name] = replace(old, verified=status.verified, damaged=status.damaged, held=status.held)
-        points = tuple(sorted(self._views.values(), key=lambda view: view.id, reverse=True))
+        newest_first = sorted(self._views.values(), key=lambda view: view.id, reverse=True)
+        points = tuple(view for view in newest_first if not is_host_subject(view.uuid))
+        of_hosts = tuple(view for view in newest_first if is_host_subject(view.uuid))
         view = replace(
             self._view,
             points=self._view.points if points == self._view.points else points,
+            host_points=self._view.host_points if of_hosts == self._view.host_points else of_hosts,
             as_of=clock.now(),
             error=None,
             repository=repository.id,

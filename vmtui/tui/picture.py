@@ -71,6 +71,8 @@ class CatalogueView:
     stored_bytes: int = 0
     free_bytes: int | None = None
     block_size: int = 0
+    host_points: tuple[PointView, ...] = ()
+    """Points of hosts' own configuration, newest first."""
 
 
 @dataclass(frozen=True, slots=True)

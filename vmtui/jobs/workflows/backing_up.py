@@ -6,6 +6,7 @@ from datetime import datetime
 
 from vmtui.backup import BackupPlan, BackupRequest, cold, finish, hot, prepare
 from vmtui.jobs.steps import Work, refuse_cancelled
+from vmtui.jobs.workflows import host_points
 from vmtui.jobs.workflows.base import Data, patiently, run_id, step, workflow
 from vmtui.jobs.world import World, utc_now
 from vmtui.model.codec import format_instant, from_plain, parse_instant, to_plain
@@ -25,6 +26,7 @@ def register(world: World) -> None:
     commit_step = step(world, "commit", _commit, cancellable=False)
     accept_step = step(world, "accept", _accept, cancellable=False)
     abandon_step = step(world, "abandon", _abandon, cancellable=False)
+    host_step = step(world, "host beside", _host, cancellable=False)
 
     def backup(spec: Data) -> Data:
         planned = plan_step(spec)
@@ -42,7 +44,9 @@ def register(world: World) -> None:
             abandon_step(spec, plan)
             return committed
         accepted = accept_step(spec, plan, view["value"])
-        return committed | ({"warning": accepted["error"]} if "error" in accepted else {})
+        host = host_step(spec)
+        failed = next((item for item in (accepted, host) if "error" in item), None)
+        return committed | ({"warning": failed["error"]} if failed is not None else {})
 
     workflow(world, "backup", backup)
 
@@ -177,6 +181,18 @@ def _accept(work: Work, plan_data: Data, view: Data) -> Data:
         hot.accept(context, plan)
     context.notes(plan.run).discard()
     return {}
+
+
+def _host(work: Work) -> Data:
+    """The VM's point stands, whatever happens here: a host whose configuration cannot be kept is a warning."""
+    try:
+        taken = host_points.take_if_changed(work, work.spec.host)
+    except VmtuiError as error:
+        error.cause = f"The VM was backed up, the configuration of {work.spec.host} was not: {error.cause}"
+        raise
+    if taken.new:
+        work.board.note(f"{work.spec.host} has changed: host point {taken.point}", warning=False)
+    return {"point": taken.point, "new": taken.new}
 
 
 def _abandon(work: Work, plan_data: Data) -> Data:

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from vmtui.model.host import HostState, version_text
+from vmtui.overview.points import PointView
 from vmtui.overview.words import age, size
 from vmtui.tui import clock
 from vmtui.tui.picture import HostView, Picture
 from vmtui.tui.screens.base import TableView
+from vmtui.tui.screens.host import newest_words
 from vmtui.tui.screens.vms import short_size
 from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece
@@ -33,10 +35,11 @@ def host_words(view: HostView, now: datetime) -> tuple[str, str]:
 class HostsView(TableView):
     """All configured hosts."""
 
+    _newest: Mapping[str, PointView] = {}  # replaced as a whole by each drawing
     VIEW: ClassVar[str] = "hosts"
     HELP: ClassVar[str] = (
         "Every configured host with its own connection. One that hangs delays nobody else; it is tried again by "
-        "itself. Enter on a host whose key is unknown shows its fingerprint; n adds a host."
+        "itself. Enter shows what is kept of the host itself, or asks about an unknown key; b keeps it now; n adds a host."
     )
 
     def table_widget(self) -> VirtualTable[HostView]:
@@ -51,6 +54,7 @@ class HostsView(TableView):
                 Column("Hot", 4, lambda row, _: Cell(_hot(row))),
                 Column("aNswer", 8, lambda row, _: Cell("" if row.seconds is None else f"{row.seconds:.2f} s"), lambda row: row.seconds or 0.0, right=True),
                 Column("Free", 14, lambda row, _: Cell(_free(row)), grow=2),
+                Column("Kept", 7, self._kept, right=True, wide=110),
                 Column("Way", 12, lambda row, _: Cell(row.capabilities.forwarding if row.capabilities else ""), wide=110),
                 Column("Guard", 6, lambda row, _: Cell({True: "yes", False: "no", None: ""}[row.capabilities.virsh if row.capabilities else None]), wide=110),
             ),
@@ -58,11 +62,19 @@ class HostsView(TableView):
             id="table",
         )  # fmt: skip
 
+    def _kept(self, row: HostView, now: datetime) -> Cell:
+        """Age of the newest host point."""
+        newest = self._newest.get(row.name)
+        return Cell("none", "warn") if newest is None else Cell(age((now - newest.time).total_seconds()))
+
     def draw(self, picture: Picture, /) -> None:
         """Show hosts."""
         if picture.hosts is not getattr(self, "_hosts", None):
             self._hosts = picture.hosts
             self._rows = tuple(picture.hosts.values())
+        if picture.catalogue.host_points is not getattr(self, "_points", None):
+            self._points = picture.catalogue.host_points
+            self._newest = {point.host: point for point in reversed(picture.catalogue.host_points)}
         self.table.show(self._rows)
 
     def focus_now(self) -> Focus:
@@ -97,6 +109,8 @@ class HostsView(TableView):
             lines.append([(f"last answer {age((clock.now() - row.as_of).total_seconds())} ago", "dim")])
         if row.read_only:
             lines.append([("read-only: backups and restores here are refused", "warn")])
+        own = [point for point in self.ui.picture.catalogue.host_points if point.host == row.name]
+        lines.append(newest_words(own, clock.now()))
         return lines + [[(f"pool {pool.name}: {size(pool.free)} free of {size(pool.size)}", "")] for pool in row.pools]
 
 

@@ -176,6 +176,8 @@ def evidence(record: JobRecord) -> list[list[Piece]]:
     result = record.result
     if record.kind is JobKind.BACKUP and "point" in result:
         return _backup_evidence(record)
+    if record.kind is JobKind.HOST_BACKUP and "point" in result:
+        return _host_evidence(result)
     if record.kind is JobKind.VERIFY and "points" in result:
         return _verify_evidence(result)
     if "checks" in result:
@@ -202,6 +204,13 @@ def _backup_evidence(record: JobRecord) -> list[list[Piece]]:
     return lines
 
 
+def _host_evidence(result: Mapping[str, Any]) -> list[list[Piece]]:
+    word = "is committed" if result["new"] else "holds the same: nothing was added"
+    lines: list[list[Piece]] = [[("evidence  ", "strong"), (f"host point {result['point']} {word}", "good")]]
+    lines += [_check(True, kind, str(count)) for kind, count in result["parts"].items()]
+    return lines + [_check(None, name, f"not held: {reason}") for name, reason in result["left_out"]]
+
+
 def _verify_evidence(result: Mapping[str, Any]) -> list[list[Piece]]:
     text = f"{result['points']} points, {result['blobs']} blocks, {size(result['read_bytes'])} read and compared with their hashes"
     lines: list[list[Piece]] = [[("evidence  ", "strong")], _check(not result["damage"], "every byte", text)]
@@ -226,6 +235,8 @@ def _restore_evidence(record: JobRecord) -> list[list[Piece]]:
         lines.append(
             [("The old disks are kept. ", "warn"), ("u", "key"), (" brings them back: it undoes this restore.", "")]
         )
+    if result.get("before"):
+        lines.append([("          ", ""), (f"as it was before is in host point {result['before']}", "dim")])
     return lines
 
 

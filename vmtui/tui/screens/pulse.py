@@ -23,6 +23,8 @@ from vmtui.tui.screens.vms import TONES
 from vmtui.tui.widgets.frame import Piece, Text
 
 _BAR = 16
+_SELDOM = (JobKind.HOST_BACKUP, JobKind.HOST_RESTORE)
+"""Kinds that take a line only when there were some."""
 _DAY = timedelta(hours=24)
 _LISTED = 4
 
@@ -115,13 +117,16 @@ def job_words(records: tuple[JobRecord, ...], now: datetime) -> list[list[Piece]
     """Jobs of a day by kind and result. Pure."""
     recent = [record for record in records if record.finished is not None and now - record.finished < _DAY]
     counts = Counter((record.kind, record.state) for record in recent)
-    lines: list[list[Piece]] = [[(f"{'':9}{'ok':>6}{'warn':>7}{'fail':>7}", "dim")]]
-    for kind in JobKind:
+    ended = {kind for kind, _ in counts}
+    kinds = [kind for kind in JobKind if kind not in _SELDOM or kind in ended]
+    room = max(9, *(len(kind) + 1 for kind in kinds))
+    lines: list[list[Piece]] = [[(f"{'':{room}}{'ok':>6}{'warn':>7}{'fail':>7}", "dim")]]
+    for kind in kinds:
         failed = counts[kind, JobState.FAILED]
         warned = counts[kind, JobState.WARNINGS]
         lines.append(
             [
-                (f"{kind:9}", ""),
+                (f"{kind:{room}}", ""),
                 (f"{counts[kind, JobState.OK]:6}", ""),
                 (f"{warned:7}", "warn" if warned else ""),
                 (f"{failed:7}", "bad" if failed else ""),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vmtui.tui.app import VmtuiApp
     from vmtui.tui.widgets.table import VirtualTable
 
-TABLES = ("vms", "vm", "points", "jobs", "hosts", "log", "calls", "files")
+TABLES = ("vms", "vm", "points", "jobs", "hosts", "host", "log", "calls", "files")
 """Views whose body is a table."""
 
 _TWINS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmtui.model.host import HostState
+from vmtui.tui.screens.host import HostPage
 from vmtui.tui.screens.job import JobPage
 from vmtui.tui.screens.vm import VmPage
 from vmtui.tui.verbs.registry import Focus
@@ -22,6 +23,8 @@ def open_chosen(app: VmtuiApp, focus: Focus) -> None:
         change_line(app)
     elif focus.view == "files":
         open_file(app)
+    elif focus.view == "host":
+        perform_changes(app, focus)
     elif focus.points:
         show_point(app, focus)
     elif focus.vms:
@@ -61,11 +64,16 @@ def _open_host(app: VmtuiApp, focus: Focus) -> None:
     if host.state is HostState.LOGIN_REFUSED:
         ask_secret(app, focus)
         return
-    app.go_to("vms")
-    app.call_after_refresh(_filter_vms, app, host.name)
+    app.push_screen(HostPage(host.name))
 
 
-def _filter_vms(app: VmtuiApp, host: str) -> None:
+def perform_changes(app: VmtuiApp, focus: Focus) -> None:
+    """On a host's page enter shows what has changed since the point."""
+    app.perform(app.registry.by_id["host.changes"], focus)
+
+
+def filter_vms(app: VmtuiApp, host: str) -> None:
+    """Show the VMs of one host alone."""
     from vmtui.tui.screens.vms import VmsView
 
     if isinstance(app.screen, VmsView):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vmtui.model.errors import CATALOG
+from vmtui.model.ids import is_host_subject
 from vmtui.overview.explain import STATES, Explanation, explanation
 from vmtui.overview.points import PointView
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow
@@ -146,17 +147,22 @@ def no_point(_app: VmtuiApp, focus: Focus) -> str:
 # -- explain -------------------------------------------------------------------------------------
 
 
+def _point_state(point: PointView) -> str:
+    if point.damaged:
+        return "point.damaged"
+    if point.held is not None:
+        return "point.held"
+    if is_host_subject(point.uuid):
+        return "point.host"
+    if point.consistency == "crash":
+        return "consistency.crash"
+    return "point.verified" if point.verified else "point.unverified"
+
+
 def state_id(focus: Focus, app: VmtuiApp) -> str:
     """The state under the cursor, as `vmtui explain` names it. Pure but for the picture."""
     if focus.points:
-        point = focus.points[0]
-        if point.damaged:
-            return "point.damaged"
-        if point.held is not None:
-            return "point.held"
-        if point.consistency == "crash":
-            return "consistency.crash"
-        return "point.verified" if point.verified else "point.unverified"
+        return _point_state(focus.points[0])
     if focus.vms:
         row = focus.vms[0]
         if row.twin:

@@ -156,15 +156,37 @@ def _job(app: VmtuiApp, words: Words) -> None:
 
 def _host(app: VmtuiApp, words: Words) -> None:
     action = _need(words, "host trust NAME")
+    if action in _HOST_VERBS:
+        _host_point(app, action, words[1:])
+        return
     if action == "add":
         hosts.add(app, _need(words[1:], "host add kvm1 root@kvm1"), _need(words[2:], "host add kvm1 root@kvm1"))
         return
     if action != "trust":
-        raise unknown("host command", action, ["trust", "add"])
+        raise unknown("host command", action, ["trust", "add", *_HOST_VERBS])
     name = _need(words[1:], "host trust NAME")
     if name not in app.settings.hosts:
         raise unknown("host", name, app.settings.hosts)
     trust.trust(app, Focus("hosts", hosts=(app.picture.hosts[name],)))
+
+
+_HOST_VERBS = {"backup": "host.backup", "points": "nav.open", "diff": "host.changes", "restore": "host.restore"}
+
+
+def _host_point(app: VmtuiApp, action: str, words: Words) -> None:
+    """`host backup NAME`, `host points NAME`, `host diff POINT`, `host restore POINT`."""
+    word = _need(words, f"host {action} kvm1")
+    if action in ("backup", "points"):
+        if word not in app.picture.hosts:
+            raise unknown("host", word, app.picture.hosts)
+        _checked(app, Focus("hosts", hosts=(app.picture.hosts[word],)), _HOST_VERBS[action])
+        return
+    host, at, _ = word.rpartition("@")
+    everything = app.picture.catalogue.host_points
+    found = [point for point in everything if (point.host == host if at else point.id.startswith(word))]
+    if not found or (not at and len(found) > 1):
+        raise unknown("host point", word, [point.id for point in everything])
+    _checked(app, Focus("host", points=tuple(found[:1])), _HOST_VERBS[action])
 
 
 def _points_view(app: VmtuiApp, words: Words) -> None:
