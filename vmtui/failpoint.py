@@ -48,6 +48,17 @@ NAMES = frozenset(
         "restore.swapped",
         "restore.defined",
         "restore.started",
+        # rehearsal
+        "rehearsal.planned",
+        "rehearsal.guarded",
+        "rehearsal.served",
+        "rehearsal.created",
+        "rehearsal.running",
+        "rehearsal.marked",
+        "rehearsal.pictured",
+        "rehearsal.destroyed",
+        "rehearsal.kept",
+        "rehearsal.recorded",
         # deleting a point
         "prune.marked",
         "prune.unlisted",

@@ -25,7 +25,7 @@ def points_in_use(rows: Iterable[Any]) -> dict[PointName, str]:
     """
     used: dict[PointName, str] = {}
     for row in rows:
-        if row.name in (JobKind.RESTORE, JobKind.EXPORT, JobKind.VERIFY):
+        if row.name in (JobKind.RESTORE, JobKind.EXPORT, JobKind.VERIFY, JobKind.REHEARSE):
             spec = from_plain(JobSpec, dict(row.input["args"][0]))
             for name in _points(spec):
                 used.setdefault(name, f"in use by the {spec.kind} job {row.workflow_id}")

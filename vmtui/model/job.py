@@ -19,6 +19,7 @@ class JobKind(StrEnum):
     REVERT = "revert"
     VERIFY = "verify"
     EXPORT = "export"
+    REHEARSE = "rehearse"
     PRUNE = "prune"
     GC = "gc"
     REPAIR = "repair"

@@ -54,3 +54,19 @@ def walk(reader: MapReader, stream: str) -> Iterator[tuple[int, list[bytes]]]:
             yield leaf * FANOUT, [ids[start : start + ID_SIZE] for start in range(0, len(ids), ID_SIZE)]
     except ValueError as error:
         raise DamageError("REPO-OBJECT-BAD", f"The map of {stream} does not fit its size: {error}.") from error
+
+
+def read_stream(repository: Repository, name: str, size: int, root: str) -> list[bytes]:
+    """A small captured file, in pieces, every block checked."""
+    reader = open_map(repository, size, root)
+    blobs = repository.reader()
+    zero = bytes(repository.block_size)
+    blocks: dict[int, bytes] = {}
+    for first, ids in walk(reader, name):
+        for place, block in enumerate(blobs.blocks(ids)):
+            if block is not None:
+                blocks[first + place] = block
+    pieces = [blocks.get(number, zero) for number in range(reader.blocks)]
+    if pieces and size % repository.block_size:
+        pieces[-1] = pieces[-1][: size % repository.block_size]
+    return pieces

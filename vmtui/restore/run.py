@@ -23,12 +23,12 @@ from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint
 from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
-from vmtui.repository.streams import open_map
+from vmtui.repository.streams import open_map, read_stream
 from vmtui.repository.verify import check_containers
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Fitted, Target, fit, kept_record, missing_elements
 from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, RestoreRequest, Step
-from vmtui.restore.preflight import Preflight, read_stream, run_checks
+from vmtui.restore.preflight import Preflight, run_checks
 from vmtui.restore.write import DiskWriter
 
 _AGENT_S = 180.0
