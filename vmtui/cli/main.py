@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from vmtui import __version__, config
-from vmtui.cli import backup, explain, hosts, jobs, key, lab, points, prune, repo, restore, screens, upkeep
+from vmtui.cli import backup, explain, hosts, jobs, key, lab, points, prune, rehearse, repo, restore, screens, upkeep
 from vmtui.cli.output import Output
 from vmtui.cli.shared import Cli
 from vmtui.model.errors import ExitCode, FailedError, VmtuiError
@@ -80,6 +80,7 @@ for _command in (
     backup.backup,
     restore.restore,
     restore.revert,
+    rehearse.rehearse,
     jobs.jobs,
     jobs.job,
     jobs.worker,

@@ -99,3 +99,16 @@ def _ask(domain: Domain, command: str, **arguments: Any) -> dict[str, Any]:
     answer = json.loads(domain.call(f"ask the guest agent ({command})", ask, deadline_s=_CALL_S))
     value = answer.get("return") if isinstance(answer, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def monitor(domain: Domain, command: str) -> str:
+    """Ask QEMU's monitor, in its words for people.
+
+    Raises:
+        FailedError: libvirt refused.
+    """
+
+    def ask(handle: libvirt.virDomain) -> str:
+        return str(libvirt_qemu.qemuMonitorCommand(handle, command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP))
+
+    return domain.call("ask QEMU's monitor", ask)

@@ -60,6 +60,8 @@ class HostSession:
         self._lane = Lane(host.name)
         self._forward: Forward | None = None
         self._connection: libvirt.virConnect | None = None
+        self.links = 0
+        """How often the connection to libvirt was made; what libvirt ties to a connection ends with it."""
         self._socket: str | None = None
         self._way: str | None = None
         # Opening has several steps, each with the host's deadline; twice that bounds the whole.
@@ -145,6 +147,7 @@ class HostSession:
                 "HOST-LIBVIRT-DOWN", f"libvirt on {self.host.name} does not answer: {reason}", host=self.host.name
             ) from error
         self._forward.hide()
+        self.links += 1
         return self._connection
 
     def _libvirt_stream(self) -> Stream:

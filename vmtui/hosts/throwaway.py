@@ -11,6 +11,7 @@ from __future__ import annotations
 import posixpath
 import threading
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import libvirt
 
@@ -37,7 +38,7 @@ _LOOKS = 3
 """A VM that is being made while we die may appear a moment later, so the caretaker looks more than once."""
 
 _CARETAKER = r"""
-uri=$1 uuid=$2 folder=$3 sockets=$4 silence=$5 patience=$6 looks=$7
+uri=$1 uuid=$2 folder=$3 sockets=$4 log=$5 silence=$6 patience=$7 looks=$8
 command -v virsh >/dev/null || { echo "virsh is missing" >&2; exit 127; }
 trap '' HUP PIPE INT TERM
 : >"$folder/alive" || exit 1
@@ -62,7 +63,7 @@ while [ "$patience" -gt 0 ] && [ "$gone" -lt "$looks" ]; do
     sleep 1
     patience=$((patience - 1))
 done
-rm -f "$folder"/* "$sockets"/*
+rm -f "$folder"/* "$sockets"/* "$log"
 rmdir "$folder" "$sockets"
 """
 
@@ -85,7 +86,7 @@ class Caretaker:
     Args:
         session: The host.
         uuid: The VM; it need not be there yet.
-        folder: Its folder; holds plain files alone.
+        folder: Its folder, which has its name; holds plain files alone.
         sockets: Folder of its sockets; likewise.
 
     Raises:
@@ -94,7 +95,8 @@ class Caretaker:
     """
 
     def __init__(self, session: HostSession, uuid: VmId, folder: str, sockets: str) -> None:
-        arguments = [session.remote_uri(), uuid, folder, sockets, str(SILENCE_S), str(_PATIENCE_S), str(_LOOKS)]
+        arguments = [session.remote_uri(), uuid, folder, sockets, log_path(session, posixpath.basename(folder))]
+        arguments += [str(SILENCE_S), str(_PATIENCE_S), str(_LOOKS)]
         self._line: LifeLine = session.lifeline(_CARETAKER, arguments)
         self._stop = threading.Event()
         threading.Thread(target=self._beat, name="caretaker", daemon=True).start()
@@ -193,6 +195,14 @@ def standing(session: HostSession, uuid: VmId) -> Standing:
 # -- leftovers -----------------------------------------------------------------------------------
 
 
+def log_path(session: HostSession, name: str) -> str:
+    """Where libvirt keeps what QEMU printed; it would stay when the VM is gone."""
+    if urlsplit(session.host.uri).path == "/session":
+        cache = session.environment("XDG_CACHE_HOME", "$HOME/.cache")
+        return posixpath.join(cache, "libvirt", "qemu", "log", f"{name}.log")
+    return f"/var/log/libvirt/qemu/{name}.log"
+
+
 def clear_folder(session: HostSession, folder: str) -> None:
     """Remove a folder of plain files. Safe to repeat.
 
@@ -232,6 +242,7 @@ def sweep(session: HostSession, parent: str, run: str = "") -> list[str]:
     names |= {name for name in running if _is_of(name, run)}
     for name in sorted(names & running.keys()):
         destroy(session, running[name])
+        session.files.remove(log_path(session, name))
     for folder in sorted(set(stale)):
         clear_folder(session, folder)
     return sorted(names)

@@ -78,3 +78,5 @@ class Evidence:
     """The end of what the VM said on its serial console."""
     result: str
     """All that was measured and checked, as JSON."""
+    capture: str = ""
+    """Every frame on its isolated network, as libpcap's format [base64]; empty when nobody asked for it."""

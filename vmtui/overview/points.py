@@ -11,6 +11,7 @@ from vmtui.model.codec import format_instant, to_plain
 from vmtui.model.errors import DamageError
 from vmtui.model.ids import PointId, VmId, id_instant
 from vmtui.model.point import EventKind, LeftOut, PointDisk, PointStatus, RestorePoint
+from vmtui.model.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from vmtui.repository import PointName, Repository
@@ -52,6 +53,10 @@ class PointView:
     warnings: tuple[str, ...]
     held: str | None = None
     """Why no rule may prune it; None when nobody holds it."""
+    rehearsed: Rehearsal | None = None
+    """The newest rehearsal, whatever its verdict. One that failed does not make the point bad: its data is what it was."""
+    proven: Rehearsal | None = None
+    """The newest rehearsal in which it booted."""
 
     @property
     def good(self) -> bool:
@@ -103,6 +108,8 @@ def view_of(point: RestorePoint, status: PointStatus) -> PointView:
         versions=point.versions,
         warnings=point.warnings,
         held=status.held,
+        rehearsed=status.rehearsed,
+        proven=status.proven,
     )
 
 
