@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import socket
+import struct
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 from tests.support.site import Site
 from vmtui.lab import guest
@@ -40,6 +42,66 @@ echo "vmtui-lab: online"
 """An init that has a network, a web server and something that greets like an SSH server."""
 
 
+def tries(port: int) -> str:
+    """What a guest does to get out, over and over; goes before the end of an init.
+
+    Args:
+        port: Of the host's loopback address, which QEMU's user-mode network offers as 10.0.2.2.
+    """
+    return f"""
+while :; do
+    ping -c 1 -W 1 192.0.2.1; ping -c 1 -W 1 10.0.2.2; arping -c 1 -w 1 -I eth0 10.0.2.77
+    for address in 10.0.2.2 192.0.2.1 198.51.100.7; do
+        echo out | nc -w 1 $address {port}
+        echo out | nc -u -w 1 $address {port}
+    done
+    nslookup example.org 10.0.2.3
+    echo "vmtui-lab: tried"
+done >/dev/console 2>&1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a capture."""
+
+    from_guest: bool
+    kind: str
+    """arp, icmp, udp, dhcp, tcp, reset, ipv6, other."""
+    source: str
+    target: str
+
+
+def frames(path: Path) -> list[Frame]:
+    """All frames of a capture, read here without the code under test."""
+    data = path.read_bytes()
+    assert struct.unpack_from("<I", data)[0] == 0xA1B2C3D4
+    found = []
+    place = 24
+    while place < len(data):
+        length = struct.unpack_from("<I", data, place + 8)[0]
+        found.append(_frame(data[place + 16 : place + 16 + length]))
+        place += 16 + length
+    return found
+
+
+def _frame(raw: bytes) -> Frame:
+    from_guest = raw[6:9] == b"\x52\x54\x00"
+    kind = int.from_bytes(raw[12:14], "big")
+    if kind == 0x0806:
+        return Frame(from_guest, "arp", socket.inet_ntoa(raw[28:32]), socket.inet_ntoa(raw[38:42]))
+    if kind != 0x0800:
+        return Frame(from_guest, "ipv6" if kind == 0x86DD else "other", "", "")
+    source, target = socket.inet_ntoa(raw[26:30]), socket.inet_ntoa(raw[30:34])
+    above = 14 + 4 * (raw[14] & 15)
+    name = {1: "icmp", 6: "tcp", 17: "udp"}.get(raw[23], "other")
+    if name == "udp" and 67 in struct.unpack_from(">HH", raw, above):
+        name = "dhcp"
+    if name == "tcp" and raw[above + 13] & 4 and not from_guest:
+        name = "reset"
+    return Frame(from_guest, name, source, target)
+
+
 class Guest:
     """A real guest on a site, defined and off, with its own boot partition.
 
@@ -47,15 +109,16 @@ class Guest:
         site: Where.
         append: Added to the kernel's command line.
         init: Takes the place of the lab's; it may use the drivers of a network card.
+        after: What the init does besides, in the background.
     """
 
-    def __init__(self, site: Site, *, append: str = "", init: str = "") -> None:
+    def __init__(self, site: Site, *, append: str = "", init: str = "", after: str = "") -> None:
         self.site = site
         self.name = f"g-{uuid.uuid4().hex[:6]}"
         self.image = site.images / f"{self.name}.qcow2"
         raw = site.images / f"{self.name}.raw"
         subprocess.run(["cp", "--sparse=always", str(template_path(sys.prefix)), str(raw)], check=True)
-        _change_boot(raw, append, init)
+        _change_boot(raw, append, init.replace("\nwait\n", f"\n{{ {after}\n}} &\nwait\n") if after else init)
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", str(raw), str(self.image)], check=True)
         raw.unlink()
         site.own(self.image)
@@ -85,7 +148,7 @@ def _change_boot(raw: Path, append: str, init: str) -> None:
             assert module.suffix == ".ko"
             more.file(f"lib/nic/{name}.ko", module.read_bytes(), mode=0o644)
         more.file("init", init.encode())
-        _put(raw, "more.gz", __import__("gzip").compress(more.finish()))
+        _put(raw, "more.gz", gzip.compress(more.finish()))
     _put(raw, "syslinux.cfg", settings.replace(" quiet ", f" quiet {append} ").encode())
 
 
