@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vmtui.nbd import NbdClient
+from vmtui.model.errors import DamageError
+from vmtui.nbd import NbdClient, NbdServer
 
 TIMEOUT_S = 30.0
 
@@ -105,3 +107,77 @@ def raw_bytes(path: Path, kind: str = "qcow2") -> bytes:
     out = path.with_name(path.name + ".raw")
     subprocess.run(["qemu-img", "convert", "-f", kind, "-O", "raw", str(path), str(out)], check=True, timeout=TIMEOUT_S)
     return out.read_bytes()
+
+
+class Patchwork:
+    """An export made of bytes, honest about its zeroes.
+
+    Args:
+        content: What is served.
+        block: Grain of its extents [bytes].
+        broken: Offsets of blocks that cannot be read.
+    """
+
+    def __init__(self, content: bytes, block: int = 4096, broken: frozenset[int] = frozenset()) -> None:
+        self._content = content
+        self._block = block
+        self._broken = broken
+        self.reads: list[tuple[int, int]] = []
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.reads.append((offset, length))
+        for start in self._broken:
+            if offset < start + self._block and start < offset + length:
+                raise DamageError("REPO-BLOCK-BAD", f"The block at {start} is damaged.")
+        return self._content[offset : offset + length]
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
+        end = offset + length
+        while offset < end:
+            step = min(self._block - offset % self._block, end - offset)
+            yield step, not any(self._content[offset : offset + step])
+            offset += step
+
+
+class _Wakeful(SocketStream):
+    """A socket whose closing wakes who waits at it, as an SSH channel's does; it waits as long as it must."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(connected)
+        connected.settimeout(None)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        super().close()
+
+
+@contextmanager
+def ours(path: Path, server: NbdServer) -> Iterator[Path]:
+    """Our own server at a unix socket."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(64)
+
+    def accept() -> None:
+        while True:
+            try:
+                connected, _ = listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=server.serve, args=(_Wakeful(connected),), daemon=True).start()
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        server.close()
+        acceptor.join(TIMEOUT_S)

@@ -1,7 +1,8 @@
 """SSH channels that act like sockets, and the kind of channel that paramiko has no call for.
 
 `direct-streamlocal@openssh.com` (OpenSSH's PROTOCOL, section 2.4) connects to a unix socket on the
-host inside the login: no port is opened there.
+host inside the login: no port is opened there. `streamlocal-forward@openssh.com` is the other direction:
+the host's sshd listens at a unix socket and hands each connection to us.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_OPEN
+from paramiko.common import cMSG_CHANNEL_OPEN, cMSG_CHANNEL_OPEN_SUCCESS
 
 WINDOW = 32 << 20
 """Bytes that the host may send before we acknowledge; more than one round trip's worth."""
 PACKET = 1 << 18
 """Largest packet that OpenSSH sends."""
 
+_FORWARDED = "forwarded-streamlocal@openssh.com"
+"""Kind of the channels that bring connections made to a socket of ours on the host."""
 _PACKET_HEAD = 64
 """What paramiko keeps free of a packet for its head [bytes]."""
 _AHEAD = 256 << 10
@@ -241,6 +245,7 @@ class HostTransport(paramiko.Transport):
         super().__init__(_ReadAhead(sock), default_window_size=WINDOW, default_max_packet_size=PACKET)
         options = self.get_security_options()
         options.ciphers = tuple(dict.fromkeys([c for c in _GCM if c in options.ciphers] + list(options.ciphers)))
+        self._listeners: dict[str, Callable[[paramiko.Channel], None]] = {}
 
     def open_unix(self, path: str, timeout: float) -> paramiko.Channel:
         """Connect to a unix socket on the host.
@@ -291,3 +296,48 @@ class HostTransport(paramiko.Transport):
         channel.in_buffer = _Chunks()  # before any data can come
         channel.exec_command(command)
         return channel  # it now has what a BulkChannel has
+
+    # -- the other direction ---------------------------------------------------------------------
+
+    def listen_unix(self, path: str, serve: Callable[[paramiko.Channel], None]) -> bool:
+        """Let sshd listen at a unix socket on the host, for as long as this login lasts.
+
+        Args:
+            path: Must not be there; sshd makes it for this account alone (0600) and never removes it.
+            serve: Called with each connection, on a thread of its own.
+
+        Returns:
+            Whether sshd does so.
+        """
+        self._listeners[path] = serve
+        if self.global_request("streamlocal-forward@openssh.com", (path,)) is None:
+            del self._listeners[path]
+            return False
+        return True
+
+    def _parse_channel_open(self, m: Any) -> None:
+        """Take a connection that came to a socket of ours; paramiko knows the other kinds."""
+        if m.get_text() != _FORWARDED:
+            m.rewind()
+            super()._parse_channel_open(m)
+            return
+        theirs, window, packet, path = m.get_int(), m.get_int(), m.get_int(), m.get_text()
+        serve = self._listeners.get(path)
+        if serve is None:
+            m.rewind()
+            super()._parse_channel_open(m)  # refuses what it does not know
+            return
+        with self.lock:
+            number = self._next_channel()
+            channel = BulkChannel(number)
+            self._channels.put(number, channel)
+            self.channels_seen[number] = True
+            channel._set_transport(self)
+            channel._set_window(self.default_window_size, self.default_max_packet_size)
+            channel._set_remote_channel(theirs, window, packet)
+        message = paramiko.Message()
+        message.add_byte(cMSG_CHANNEL_OPEN_SUCCESS)
+        for value in (theirs, number, self.default_window_size, self.default_max_packet_size):
+            message.add_int(value)
+        self._send_message(message)
+        threading.Thread(target=serve, args=(channel,), name=f"serve {path}", daemon=True).start()

@@ -273,6 +273,34 @@ class HostSession:
                 "HOST-UNREACHABLE", f"{self.host.name}: nobody answers at {path}: {error}.", host=self.host.name
             ) from error
 
+    def listen(self, path: str, serve: Callable[[Stream], None]) -> None:
+        """Let the host listen at a unix socket whose connections come to us, until this login ends.
+
+        Args:
+            path: Must not be there; its mode is 0600. It stays when the login ends.
+            serve: Called with each connection on a thread of its own; owns it.
+
+        Raises:
+            UnreachableError: sshd does not do that, or the login ended.
+        """
+        with recorded(self.host.name, "socket", f"listen at {path}"):
+            transport = self._login.transport
+            try:
+                taken = transport.listen_unix(path, lambda channel: serve(ChannelStream(channel, None, whole=True)))
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise UnreachableError(
+                    "HOST-UNREACHABLE", f"{self.host.name}: the login ended: {error}.", host=self.host.name
+                ) from error
+        if not taken and transport.is_active():
+            raise UnreachableError(
+                "HOST-FORWARD-REFUSED",
+                f"sshd on {self.host.name} refuses to listen at {path} for us.",
+                next_step="Allow AllowTcpForwarding and AllowStreamLocalForwarding both ways (yes) for this account.",
+                host=self.host.name,
+            )
+        if not taken:
+            raise UnreachableError("HOST-UNREACHABLE", f"{self.host.name}: the login ended.", host=self.host.name)
+
     def forwarding(self) -> str:
         """How unix sockets on this host are reached: `streamlocal`, `nc` or `socat`."""
         if self._way is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -38,7 +39,8 @@ _LOOKS = 3
 """A VM that is being made while we die may appear a moment later, so the caretaker looks more than once."""
 
 _CARETAKER = r"""
-uri=$1 uuid=$2 folder=$3 sockets=$4 log=$5 silence=$6 patience=$7 looks=$8
+uri=$1 uuid=$2 folder=$3 log=$4 silence=$5 patience=$6 looks=$7
+shift 7
 command -v virsh >/dev/null || { echo "virsh is missing" >&2; exit 127; }
 trap '' HUP PIPE INT TERM
 : >"$folder/alive" || exit 1
@@ -63,8 +65,12 @@ while [ "$patience" -gt 0 ] && [ "$gone" -lt "$looks" ]; do
     sleep 1
     patience=$((patience - 1))
 done
-rm -f "$folder"/* "$sockets"/* "$log"
-rmdir "$folder" "$sockets"
+rm -f "$folder"/* "$log"
+rmdir "$folder"
+for other in "$@"; do
+    rm -f "$other"/*
+    rmdir "$other"
+done
 """
 
 _STALE = r"""
@@ -87,16 +93,16 @@ class Caretaker:
         session: The host.
         uuid: The VM; it need not be there yet.
         folder: Its folder, which has its name; holds plain files alone.
-        sockets: Folder of its sockets; likewise.
+        others: Further folders of that kind, for its sockets; they need not be there yet.
 
     Raises:
         FailedError: virsh is missing on the host, or the folder cannot be written.
         UnreachableError: The login ended.
     """
 
-    def __init__(self, session: HostSession, uuid: VmId, folder: str, sockets: str) -> None:
-        arguments = [session.remote_uri(), uuid, folder, sockets, log_path(session, posixpath.basename(folder))]
-        arguments += [str(SILENCE_S), str(_PATIENCE_S), str(_LOOKS)]
+    def __init__(self, session: HostSession, uuid: VmId, folder: str, others: Sequence[str]) -> None:
+        arguments = [session.remote_uri(), uuid, folder, log_path(session, posixpath.basename(folder))]
+        arguments += [str(SILENCE_S), str(_PATIENCE_S), str(_LOOKS), *others]
         self._line: LifeLine = session.lifeline(_CARETAKER, arguments)
         self._stop = threading.Event()
         threading.Thread(target=self._beat, name="caretaker", daemon=True).start()
@@ -213,7 +219,7 @@ def clear_folder(session: HostSession, folder: str) -> None:
         session.run(["sh", "-c", _CLEAR, "clear", folder]).checked(session.host.name)
 
 
-def left_behind(session: HostSession, uuid: VmId, folders: list[str]) -> list[str]:
+def left_behind(session: HostSession, uuid: VmId, folders: Sequence[str]) -> list[str]:
     """What is still there of a VM that should be gone without a trace; empty when nothing is."""
     found = [folder for folder in folders if session.files.exists(folder)]
     return found + ([uuid] if standing(session, uuid).state is not None else [])

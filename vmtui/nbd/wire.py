@@ -38,6 +38,10 @@ DIRTY = 1
 
 MAX_OPTION_REPLY = 64 << 10
 """No honest option reply is longer [bytes]."""
+MAX_PAYLOAD = 32 << 20
+"""Longest data of one request that servers take without being asked [bytes]."""
+EXPORT_NAME_ZEROES = 124
+"""Follow the answer to EXPORT_NAME unless both sides do without [bytes]."""
 MAX_DESCRIPTORS = 64 << 20
 """Longest block status answer that is taken [bytes]."""
 
@@ -52,9 +56,13 @@ class GlobalFlag(IntFlag):
 class Option(IntEnum):
     """Options of the handshake that we use."""
 
+    EXPORT_NAME = 1
     ABORT = 2
+    LIST = 3
+    INFO = 6
     GO = 7
     STRUCTURED_REPLY = 8
+    LIST_META_CONTEXT = 9
     SET_META_CONTEXT = 10
 
 
@@ -62,17 +70,21 @@ class Reply(IntEnum):
     """Option replies."""
 
     ACK = 1
+    SERVER = 2
     INFO = 3
     META_CONTEXT = 4
 
 
 REPLY_ERROR = 1 << 31
+UNSUPPORTED = REPLY_ERROR | 1
+INVALID = REPLY_ERROR | 3
+UNKNOWN_EXPORT = REPLY_ERROR | 6
 REPLY_ERRORS = {
-    REPLY_ERROR | 1: "not supported",
+    UNSUPPORTED: "not supported",
     REPLY_ERROR | 2: "forbidden by policy",
-    REPLY_ERROR | 3: "invalid request",
+    INVALID: "invalid request",
     REPLY_ERROR | 5: "TLS is required",
-    REPLY_ERROR | 6: "no such export",
+    UNKNOWN_EXPORT: "no such export",
     REPLY_ERROR | 7: "shutting down",
     REPLY_ERROR | 9: "request too big",
 }
@@ -104,6 +116,7 @@ class Command(IntEnum):
     WRITE = 1
     DISCONNECT = 2
     FLUSH = 3
+    TRIM = 4
     WRITE_ZEROES = 6
     BLOCK_STATUS = 7
 
@@ -119,3 +132,8 @@ class Chunk(IntEnum):
 
 CHUNK_DONE = 1
 CHUNK_ERROR = 1 << 15
+CHUNK_ERROR_PLAIN = CHUNK_ERROR | 1
+"""An error of the whole request, without an offset."""
+
+REQ_ONE = 1 << 3
+"""Flag of a block status request: one extent is enough."""

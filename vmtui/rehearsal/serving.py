@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement
 
+from vmtui.model.errors import FailedError, VmtuiError
 from vmtui.rehearsal.context import RehearsalContext
-from vmtui.rehearsal.plan import RehearsalDisk, RehearsalPlan
-from vmtui.repository.streams import read_stream
+from vmtui.rehearsal.plan import RehearsalRequest
+from vmtui.serving import Offer, back_by_offer, create_overlay
+from vmtui.serving.offer import Failure
 
 
 @dataclass(slots=True)
@@ -20,27 +20,52 @@ class Served:
     """Disks that can be used while it lasts."""
 
     disks: dict[str, Element] = field(default_factory=dict)
-    trouble: list[Exception] = field(default_factory=list)
+    """Target: the <disk> with its driver, overlay and chain."""
+    failures: list[Failure] = field(default_factory=list)
     """Reads of the repository that failed."""
+
+    def refuse_trouble(self) -> None:
+        """Return if everything that the VM asked for could be read.
+
+        Raises:
+            DamageError, UnreachableError: What was the matter with the repository.
+            FailedError: A fault of another kind.
+        """
+        for failure in self.failures[:1]:
+            if isinstance(failure.error, VmtuiError):
+                raise failure.error
+            raise FailedError("DISK-UNREADABLE", f"{failure.target} at {failure.offset}: {failure.error}.")
+
+
+def overlay_path(folder: str, target: str) -> str:
+    """Where the overlay of a disk is."""
+    return posixpath.join(folder, f"{target}.qcow2")
 
 
 @contextlib.contextmanager
-def served(context: RehearsalContext, plan: RehearsalPlan, folder: str, sockets: str) -> Iterator[Served]:
-    """INTERIM"""
+def served(context: RehearsalContext, request: RehearsalRequest, folder: str, sockets: str) -> Iterator[Served]:
+    """Offer the point's disks to the host and put an overlay on each. End the VM before leaving it.
+
+    Args:
+        context: The world.
+        request: Which point.
+        folder: On the host, for the overlays.
+        sockets: On the host, for the offer's socket; made and removed here.
+
+    Raises:
+        DamageError: A disk's map cannot be read.
+        FailedError: An overlay cannot be made.
+        UnreachableError: The host does not answer, or its sshd does not listen for us.
+    """
     result = Served()
-    for disk in plan.disks:
-        result.disks[disk.target] = _disk(context, disk, folder)
-    yield result
-
-
-def _disk(context: RehearsalContext, disk: RehearsalDisk, folder: str) -> Element:
-    base = posixpath.join(folder, f"{disk.target}.raw")
-    context.session.files.write_new(base, b"", 0o666)
-    with Path(base).open("r+b") as out:
-        out.write(b"".join(read_stream(context.repository, disk.target, disk.size, disk.root)))
-    overlay = posixpath.join(folder, f"{disk.target}.qcow2")
-    context.session.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", overlay]).checked("x")
-    element = Element("disk", type="file")
-    SubElement(element, "driver", name="qemu", type="qcow2", error_policy="stop", rerror_policy="stop")
-    SubElement(element, "source", file=overlay)
-    return element
+    disks = {disk.name: disk for disk in context.point(request).disks}
+    session = context.session
+    with Offer(session.sibling, sockets, context.repository, disks, failed=result.failures.append) as offer:
+        for name, offered in offer.disks.items():
+            path = overlay_path(folder, name)
+            create_overlay(session, path, offered)
+            disk = Element("disk")
+            SubElement(disk, "driver", cache="unsafe")  # thrown away in any case
+            back_by_offer(disk, path, offered)
+            result.disks[name] = disk
+        yield result

@@ -7,7 +7,7 @@ import posixpath
 import secrets
 import time
 import uuid as uuids
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
@@ -28,6 +28,7 @@ from vmtui.rehearsal.preflight import untried
 from vmtui.rehearsal.serving import Served, served
 from vmtui.rehearsal.wire import Wire, wire_for
 from vmtui.repository.streams import read_stream
+from vmtui.serving import new_folder
 
 _CAPTURE = "network.pcap"
 _ROLES = ("nvram", "kernel", "initrd", "dtb")
@@ -81,14 +82,15 @@ def staged(context: RehearsalContext, plan: RehearsalPlan, cleared: Cleared) -> 
     uuid = VmId(str(uuids.uuid4()))
     folder = posixpath.join(plan.parent, name)
     sockets = _make_folders(session, folder)
+    folders = (folder, sockets, new_folder(session))
     try:
-        caretaker = Caretaker(session, uuid, folder, sockets)
+        caretaker = Caretaker(session, uuid, folder, folders[1:])
     except VmtuiError:
-        _clear(session, uuid, [folder, sockets])
+        _clear(session, uuid, folders)
         raise
     failpoint("rehearsal.guarded")
     try:
-        with served(context, plan, folder, sockets) as disks:
+        with served(context, plan.request, folder, folders[2]) as disks:
             failpoint("rehearsal.served")
             live = _start(context, plan, _Place(name, uuid, folder, sockets), disks)
             try:
@@ -97,14 +99,14 @@ def staged(context: RehearsalContext, plan: RehearsalPlan, cleared: Cleared) -> 
                 live.console.close()
                 throwaway.destroy(session, uuid)
                 failpoint("rehearsal.destroyed")
-        _clear(session, uuid, [folder, sockets])
+        _clear(session, uuid, folders)
     except BaseException:
         with contextlib.suppress(VmtuiError):  # the first error matters more, and the caretaker is there
-            _clear(session, uuid, [folder, sockets])
+            _clear(session, uuid, folders)
         caretaker.abandon()
         raise
     caretaker.dismiss()
-    cleared.left = throwaway.left_behind(session, uuid, [folder, sockets])
+    cleared.left = throwaway.left_behind(session, uuid, folders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def _make_folders(session: HostSession, folder: str) -> str:
     return sockets
 
 
-def _clear(session: HostSession, uuid: VmId, folders: list[str]) -> None:
+def _clear(session: HostSession, uuid: VmId, folders: Sequence[str]) -> None:
     throwaway.destroy(session, uuid)
     session.files.remove(throwaway.log_path(session, posixpath.basename(folders[0])))
     for folder in folders:

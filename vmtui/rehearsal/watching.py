@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from vmtui.hosts import guest_commands, throwaway
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.guest_commands import Ran
-from vmtui.model.errors import DamageError, FailedError, UnreachableError
+from vmtui.model.errors import FailedError, UnreachableError
 from vmtui.model.vm import DomainState
 from vmtui.rehearsal.context import RehearsalContext
 from vmtui.rehearsal.markers import MarkerKind, parse_marker
 from vmtui.rehearsal.plan import RehearsalPlan
 from vmtui.rehearsal.preflight import untried
 from vmtui.rehearsal.reach import answers
+from vmtui.rehearsal.serving import overlay_path
 from vmtui.rehearsal.stage import Live
 from vmtui.rehearsal.wire import WIRE, forwarded_ports
 
 _POLL_S = 0.25
+_STOPS = 60
 _LAST_WORDS_S = 1.0
 """A dying system is given so long to say the rest."""
 _PANIC_LINE = re.compile(r"Kernel panic - not syncing[^\n]*")
@@ -55,6 +57,7 @@ class Watcher:
         self._domain = Domain(live.session, live.uuid)
         self._port: int | None = None
         self._began = 0.0
+        self._stops = 0
 
     @property
     def first_output_s(self) -> float | None:
@@ -132,8 +135,7 @@ class Watcher:
             UnreachableError: The host does not answer.
         """
         live = self._live
-        for error in live.served.trouble[:1]:
-            raise DamageError("REPO-BLOCK-BAD", f"a disk of the point could not be read: {error}") from error
+        live.served.refuse_trouble()
         standing = throwaway.standing(live.session, live.uuid)
         if live.session.links != live.links:
             raise UnreachableError(
@@ -147,10 +149,17 @@ class Watcher:
             return "it powered itself off"
         if standing.state is DomainState.CRASHED:
             return "it crashed"
-        if standing.io_error:
-            raise untried(self._plan, "a disk could not be read or written there")
         self._stay_in_room()
+        if standing.io_error:
+            self._go_on()
         return ""
+
+    def _go_on(self) -> None:
+        """A read may have met a gap between two logins of the offer; it is tried again, for a while."""
+        self._stops += 1
+        if self._stops > _STOPS:
+            raise untried(self._plan, "its disks could not be read or written there, again and again")
+        self._domain.resume()
 
     def _last_words(self) -> str:
         deadline = time.monotonic() + _LAST_WORDS_S
@@ -163,7 +172,7 @@ class Watcher:
         """What it writes must not take the space of others."""
         files, size = self._live.session.files, 0
         for disk in self._plan.disks:
-            info = files.info(f"{self._live.folder}/{disk.target}.qcow2")
+            info = files.info(overlay_path(self._live.folder, disk.target))
             size += info.size if info is not None else 0
         if size > self._plan.room:
             raise untried(self._plan, f"it wrote more than the {self._plan.room >> 20} MiB that it may")
