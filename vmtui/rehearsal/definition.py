@@ -25,6 +25,7 @@ _DEVICE_PARTS = ("model", "address", "target", "master")
 _PLAIN_DEVICES = ("controller", "memballoon", "hub")
 _INPUTS = ("mouse", "tablet", "keyboard")
 _SCREENS = ("vga", "virtio", "cirrus", "bochs", "ramfb")
+_SLOTS = (*range(0x19, 0x01, -1), 0x1E)
 _MISSED = {
     "hostdev": "a host device",
     "filesystem": "a shared folder",
@@ -177,14 +178,11 @@ def _devices(domain: Element, old: Element, stage: Stage, result: Harmless) -> N
 
 
 def _only(device: Element, parts: tuple[str, ...]) -> Element:
-    """A device without children but the named ones; what these hold beyond attributes is dropped."""
+    """A device with the attributes of the named children alone."""
     copy = Element(device.tag, dict(device.attrib))
     for part in parts:
         for child in device.findall(part):
-            kept = SubElement(copy, part, dict(child.attrib))
-            if part == "target":
-                for below in child:
-                    SubElement(kept, below.tag, dict(below.attrib)).text = below.text
+            SubElement(copy, part, dict(child.attrib))
     return copy
 
 
@@ -261,8 +259,22 @@ def _screen(devices: Element, before: Element | None, old: Element) -> None:
         address = before.find("./video/address") if before is not None else None
         if address is not None:
             video.append(address)
+    elif _is_pc(old):
+        SubElement(video, "model", type="vga")
+        # libvirt would put a bridge for it where a device of the VM was.
+        SubElement(video, "address", type="pci", domain="0", bus="0", slot=f"{_free_slot(old):#x}", function="0")
     else:
-        SubElement(video, "model", type="vga" if _is_pc(old) else "virtio")
+        SubElement(video, "model", type="virtio")
+
+
+def _free_slot(old: Element) -> int:
+    """A place on the first PCI bus where nothing of the VM is, far from where libvirt puts what has no place."""
+    used = {
+        int(address.get("slot", "0"), 16)
+        for address in old.findall("./devices/*/address[@type='pci']")
+        if int(address.get("bus", "0"), 16) == 0
+    }
+    return next(slot for slot in _SLOTS if slot not in used)
 
 
 def _console(devices: Element, stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement
@@ -39,7 +40,7 @@ class Served:
 
 def overlay_path(folder: str, target: str) -> str:
     """Where the overlay of a disk is."""
-    return posixpath.join(folder, f"{target}.qcow2")
+    return posixpath.join(folder, re.sub(r"[^A-Za-z0-9]", "-", target) + ".qcow2")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ refused inside QEMU. The only way in is a port on the host's loopback address fo
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,9 @@ class Wire:
         if self.capture:
             path = self.capture.replace(",", ",,")
             yield from ("-object", f"filter-dump,id={WIRE}-dump,netdev={WIRE},file={path}")
-        yield from ("-device", f"{self.device},netdev={WIRE},mac={self.mac},bus={self.bus},addr={self.slot}")
+        device = {"driver": self.device, "netdev": WIRE, "mac": self.mac, "bus": self.bus, "addr": self.slot}
+        # As JSON: QEMU makes devices that are written otherwise before those of libvirt, so before the bus.
+        yield from ("-device", json.dumps(device))
 
 
 def wire_for(domain: Element, mac: str, ports: tuple[int, ...], capture: str) -> Wire | None:
