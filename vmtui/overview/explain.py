@@ -41,6 +41,7 @@ _WATCH = Try("watch the job", "enter", "vmtui job watch JOB")
 _AGAIN = Try("run it again", "a", "vmtui job again JOB")
 _CANCEL = Try("cancel it; it cleans up first", "c", "vmtui job cancel JOB")
 _RESTORE = Try("bring it back as a new VM", "r", "vmtui restore VM@latest")
+_REHEARSE = Try("boot it in isolation again", "w", "vmtui rehearse POINT")
 _TRUST = Try("compare the fingerprint, then accept it", "T", "vmtui host trust HOST")
 _TIER = Try("give it another tier, or exempt it with a reason, in [[rules]]", "", "vmtui vms")
 
@@ -138,6 +139,23 @@ _ROWS: tuple[tuple[str, str, str, tuple[Try, ...]], ...] = (
         "This point was written and its blocks were hashed, but nobody has read it since.",
         "Damage in storage would only show when it is needed.",
         (_VERIFY, _RESTORE, _SHOW),
+    ),
+    (
+        "point.bootable",
+        "The point was booted in isolation and showed that it works; the line tells when, where and how long that took.",
+        "It speaks of that day and that host; what was not tested, such as the network, is listed with the point.",
+        (_REHEARSE, _SHOW, _RESTORE),
+    ),
+    (
+        "point.not bootable",
+        "The point was booted in isolation and did not show that it works. Its data is what was backed up, so it still "
+        "counts for the RPO, can be verified, and files can be taken out of it.",
+        "A restore of it would probably not start either; an older point may.",
+        (
+            Try("look at what its screen showed", "d", "vmtui show POINT --screenshot FILE"),
+            Try("rehearse an older point", "w", "vmtui rehearse POINT"),
+            Try("give it more time, or wait for another sign of life", "", "vmtui rehearse POINT --timeout 10m"),
+        ),
     ),
     (
         "point.damaged",

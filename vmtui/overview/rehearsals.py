@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from vmtui.model.ids import VmId
 from vmtui.model.rehearsal import Rehearsal
 from vmtui.overview.points import PointView
 from vmtui.overview.words import age
@@ -54,7 +55,12 @@ def rehearsal_lines(point: PointView, now: datetime) -> list[tuple[str, str]]:
     return lines + [("not rehearsed", item) for item in last.untested]
 
 
+def newest_proofs(points: Sequence[PointView]) -> dict[VmId, PointView]:
+    """The point of each VM that was proven last."""
+    proven = sorted((point.proven.time, point.id, point) for point in points if point.proven is not None)
+    return {point.uuid: point for _, _, point in proven}
+
+
 def newest_proof(points: Sequence[PointView]) -> PointView | None:
-    """The point of a VM that was proven last."""
-    proven = [(point.proven.time, point) for point in points if point.proven is not None]
-    return max(proven, key=lambda pair: pair[0])[1] if proven else None
+    """The point of one VM that was proven last."""
+    return next(iter(newest_proofs(points).values()), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmtui.tui.verbs import backups, hosts, navigation, restores, retention, sheets, shows, trust, upkeep
+from vmtui.tui.verbs import backups, hosts, navigation, rehearsals, restores, retention, sheets, shows, trust, upkeep
 from vmtui.tui.verbs.registry import Command, Danger, Registry
 
 _VM_VIEWS = ("vms", "vm")
@@ -15,6 +15,7 @@ ACTIONS = (
     Command("restore.open", ("r",), "Restore", "Restore: point, target, mapping, plan, confirm. Nothing is changed before the last step.", restores.open_wizard, Danger.STOPS, "vmtui restore {point}", ("vms", "vm", "points"), restores.no_restore, footer=12),
     Command("restore.undo", ("u",), "Undo", "Undo an in-place restore: the old disks come back.", restores.undo, Danger.DESTROYS, "vmtui revert {vm}", ("jobs", "job"), restores.no_undo, footer=14),
     Command("verify.start", ("v",), "Verify", "Read every byte of the points and compare it with its hash.", backups.start_verify, Danger.SAFE, "vmtui verify {points}", ("vms", "vm", "points", "repo"), backups.no_verify, footer=13),
+    Command("rehearse.start", (rehearsals.KEY,), "Rehearse", "Boot the point in isolation, watch it, and throw it away: proof that it works.", rehearsals.ask_rehearsal, Danger.STOPS, "vmtui rehearse {point}", ("vms", "vm", "points"), rehearsals.no_rehearsal, footer=43),
     Command("point.hold", ("h",), "Hold", "Hold the points: no rule prunes them. Held ones are released, after a question.", retention.hold_or_release, Danger.STOPS, "vmtui hold {point}", _POINT_VIEWS, retention.no_hold, footer=42),
     Command("prune.plan", ("f",), "Prune", "What the keep rules let go, and why the rest stays. Nothing is changed.", retention.show_plan, Danger.NONE, "vmtui prune {which} --dry-run", ("repo", "vm"), retention.no_plan, footer=95),
     Command("prune.run", ("f",), "Prune now", "Delete the points that go, for good.", retention.ask_prune, Danger.DESTROYS, "vmtui prune {which}", ("prune",), retention.no_prune, footer=10),

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from vmtui.model.errors import CATALOG
 from vmtui.overview.explain import STATES, Explanation, explanation
 from vmtui.overview.points import PointView
+from vmtui.overview.rehearsals import newest_proof, proven_words, rehearsal_lines
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow
 from vmtui.overview.words import age, local, ratio_text, size, unknown
+from vmtui.tui import clock
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.calls import CallsPage
 from vmtui.tui.screens.log import LogView
@@ -71,12 +73,21 @@ def vm_fields(row: VmRow, points: Sequence[PointView]) -> Lines:
         _field("age", age(row.stand.age_s)),
         _field("status", f"{row.stand.status} {ratio_text(row.stand.ratio)} {row.stand.reason}"),
         _field("points", len(own)),
+        _field("rehearsed", _proof(row, own)),
         [],
     ]
     return lines + [
         [(f"{local(point.time)}  {point.mode:6} {point.consistency:11} ", ""), (point.id, "dim"), ("  DAMAGED" if point.damaged else "", "bad")]
         for point in own[:50]
     ]  # fmt: skip
+
+
+def _proof(row: VmRow, own: Sequence[PointView]) -> str:
+    """What a VM has proven last, beside what its tier asks for."""
+    point = newest_proof(own)
+    tier = row.assignment.tier
+    words = proven_words(point.proven if point is not None else None, clock.now(), tier.rto_s if tier else None)
+    return f"{words}, point {point.id}" if point is not None else words
 
 
 def point_fields(point: PointView) -> Lines:
@@ -91,6 +102,10 @@ def point_fields(point: PointView) -> Lines:
         _field("why not better", point.consistency_reason),
         _field("verified", local(point.verified) if point.verified else "never", "good" if point.verified else "warn"),
         _field("damaged", point.damaged, "bad"),
+        *(
+            _field(label, text, "bad" if point.rehearsed is not None and not point.rehearsed.bootable else "")
+            for label, text in rehearsal_lines(point, clock.now())
+        ),
         _field("held", point.held, "warn"),
         _field("compared with", point.parent),
         _field("checkpoint", point.checkpoint),
@@ -149,8 +164,12 @@ def state_id(focus: Focus, app: VmtuiApp) -> str:
             return "point.damaged"
         if point.held is not None:
             return "point.held"
+        if point.rehearsed is not None and not point.rehearsed.bootable:
+            return "point.not bootable"
         if point.consistency == "crash":
             return "consistency.crash"
+        if point.rehearsed is not None:
+            return "point.bootable"
         return "point.verified" if point.verified else "point.unverified"
     if focus.vms:
         row = focus.vms[0]
