@@ -37,9 +37,7 @@ def rehearse(client: Client, guest: Guest, *options: str, code: int) -> dict[str
     point = client.backup(guest.path, "--mode", "cold")["point"]
     before = guest.definition(), hashlib.sha256(guest.image.read_bytes()).hexdigest()
     picture = client.folder / f"{point}.png"
-    result = client.run(
-        "rehearse", point, *options, "--json", "--keep-screenshot", str(picture), timeout=300
-    )
+    result = client.run("rehearse", point, *options, "--json", "--keep-screenshot", str(picture), timeout=300)
     assert result.code == code, str(result)
     document: dict[str, Any] = result.json
     assert picture.read_bytes().startswith(PNG)

@@ -22,7 +22,9 @@ def test_what_is_written_is_understood(text: str, marker: Marker) -> None:
     assert marker.words
 
 
-@pytest.mark.parametrize("text", ["", "serial:", "serial:(", "ssh:0", "ssh:99999", "http:80:", "telnet", "http:/a b", "http:/\r\nX"])
+@pytest.mark.parametrize(
+    "text", ["", "serial:", "serial:(", "ssh:0", "ssh:99999", "http:80:", "telnet", "http:/a b", "http:/\r\nX"]
+)
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_marker(text)

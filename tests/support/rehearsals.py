@@ -119,7 +119,10 @@ class Guest:
         raw = site.images / f"{self.name}.raw"
         subprocess.run(["cp", "--sparse=always", str(template_path(sys.prefix)), str(raw)], check=True)
         _change_boot(raw, append, init.replace("\nwait\n", f"\n{{ {after}\n}} &\nwait\n") if after else init)
-        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", str(raw), str(self.image)], check=True)
+        subprocess.run(
+            ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", str(raw), str(self.image)],
+            check=True,
+        )
         raw.unlink()
         site.own(self.image)
         site.virsh("define", "/dev/stdin", stdin=domain_xml(self.name, [("vda", "qcow2", self.image)]))

@@ -38,7 +38,20 @@ def points(cli: Cli, vm: str | None) -> int:
         cli.output.document([point_json(view) for view in views])
     else:
         cli.output.table(
-            ("Point", "VM", "Time", "Age", "Mode", "Consistency", "Verified", "Rehearsed", "Held", "Disks", "New", "Stored"),
+            (
+                "Point",
+                "VM",
+                "Time",
+                "Age",
+                "Mode",
+                "Consistency",
+                "Verified",
+                "Rehearsed",
+                "Held",
+                "Disks",
+                "New",
+                "Stored",
+            ),
             [_point_cells(view) for view in views],
             "There are no restore points yet: vmtui backup VM",
         )

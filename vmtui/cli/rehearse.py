@@ -34,11 +34,19 @@ _MARKS = {True: "passed", False: "FAILED", None: "not done"}
 @click.option(
     "--wait", default="agent", metavar="SIGN", help="agent, serial:REGEX, ssh[:PORT] or http:[PORT][/PATH][=STATUS]."
 )
-@click.option("--check", default="", metavar="COMMAND", help="A program in the guest that must end with 0; no shell reads it.")
-@click.option("--timeout", default=None, metavar="TIME", help="For the sign, and again for the program: 3m by default.")
-@click.option("--keep-screenshot", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write the PNG here.")
 @click.option(
-    "--keep-capture", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write every frame here (pcap)."
+    "--check", default="", metavar="COMMAND", help="A program in the guest that must end with 0; no shell reads it."
+)
+@click.option("--timeout", default=None, metavar="TIME", help="For the sign, and again for the program: 3m by default.")
+@click.option(
+    "--keep-screenshot", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write the PNG here."
+)
+@click.option(
+    "--keep-capture",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write every frame here (pcap).",
 )
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @pass_cli

@@ -148,9 +148,7 @@ class World:
             now=utc_now,
         )
 
-    def rehearsal_context(
-        self, settings: Settings, spec: JobSpec, logins: Logins, watch: Watch
-    ) -> RehearsalContext:
+    def rehearsal_context(self, settings: Settings, spec: JobSpec, logins: Logins, watch: Watch) -> RehearsalContext:
         """What a rehearsal works with."""
         return RehearsalContext(
             open_session=lambda: logins.get(spec.host),

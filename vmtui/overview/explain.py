@@ -148,9 +148,8 @@ _ROWS: tuple[tuple[str, str, str, tuple[Try, ...]], ...] = (
     ),
     (
         "point.not bootable",
-        "The point was booted in isolation and did not show that it works. Its data is what was backed up, so it still "
-        "counts for the RPO, can be verified, and files can be taken out of it.",
-        "A restore of it would probably not start either; an older point may.",
+        "The point was booted in isolation and did not show that it works. Its data is whole: it still counts for the RPO.",
+        "A restore of it would probably not start either; an older point may, and files can be taken out of this one.",
         (
             Try("look at what its screen showed", "d", "vmtui show POINT --screenshot FILE"),
             Try("rehearse an older point", "w", "vmtui rehearse POINT"),

@@ -6,7 +6,7 @@ file has not heard of does not get into a rehearsal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement, register_namespace, tostring
 
@@ -21,8 +21,14 @@ _KEPT = ("features", "clock", "pm", "cpu")
 """Top-level elements without names of files, devices or programs in them."""
 _SYSTEM = ("bootmenu", "bios", "boot", "smbios", "firmware", "cmdline")
 _DISK_PARTS = ("target", "address", "boot", "serial", "wwn", "vendor", "product", "geometry", "blockio")
-_DEVICE_PARTS = ("model", "address", "target", "master")
-_PLAIN_DEVICES = ("controller", "memballoon", "hub")
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "controller": ("model", "address", "target", "master"),
+    "memballoon": ("address",),
+    "hub": ("address",),
+    "panic": ("address",),
+    "iommu": ("address", "driver"),
+}
+"""Devices that end in QEMU itself, and the children whose attributes they keep."""
 _INPUTS = ("mouse", "tablet", "keyboard")
 _SCREENS = ("vga", "virtio", "cirrus", "bochs", "ramfb")
 _SLOTS = (*range(0x19, 0x01, -1), 0x1E)
@@ -125,22 +131,27 @@ def _system(domain: Element, old: Element, stage: Stage) -> None:
     kind = before.find("type")
     if kind is not None:
         system.append(kind)
-    loader = before.find("loader")
-    if loader is not None:
-        if loader.get("type") == "pflash":
-            loader.set("readonly", "yes")
-        system.append(loader)
-    nvram = before.find("nvram")
-    if "nvram" in stage.files:
-        copy = _text(system, "nvram", stage.files["nvram"])
-        if nvram is not None and nvram.get("template"):
-            copy.set("template", str(nvram.get("template")))
+    _firmware(system, before, stage)
     for role in ("kernel", "initrd", "dtb"):
         if before.find(role) is not None and role in stage.files:
             _text(system, role, stage.files[role])
     for tag in _SYSTEM:
         for element in before.findall(tag):
             system.append(element)
+
+
+def _firmware(system: Element, before: Element, stage: Stage) -> None:
+    """The host's firmware, read only, and variables of its own."""
+    loader = before.find("loader")
+    if loader is not None:
+        if loader.get("type") == "pflash":
+            loader.set("readonly", "yes")
+        system.append(loader)
+    if "nvram" in stage.files:
+        copy = _text(system, "nvram", stage.files["nvram"])
+        nvram = before.find("nvram")
+        if nvram is not None and nvram.get("template"):
+            copy.set("template", str(nvram.get("template")))
 
 
 # -- devices -------------------------------------------------------------------------------------
@@ -150,26 +161,12 @@ def _devices(domain: Element, old: Element, stage: Stage, result: Harmless) -> N
     devices = SubElement(domain, "devices")
     before = old.find("devices")
     for device in before if before is not None else ():
-        if device.tag in _PLAIN_DEVICES:
-            devices.append(_only(device, _DEVICE_PARTS))
-        elif device.tag == "disk":
-            _disk(devices, device, stage, result)
-        elif device.tag == "input" and device.get("type") in _INPUTS:
-            devices.append(_only(device, ("address",)))
-        elif device.tag in ("panic", "iommu"):
-            devices.append(_only(device, ("address", "driver")))
-        elif device.tag == "watchdog":
-            quiet = _only(device, ("address",))
-            quiet.set("action", "none")
-            devices.append(quiet)
-        elif device.tag == "rng":
-            _rng(devices, device)
-        elif device.tag == "tpm":
-            _tpm(devices, device, result)
-        elif device.tag == "channel":
-            _channel(devices, device)
+        if device.tag in _PARTS:
+            devices.append(_only(device, _PARTS[device.tag]))
         elif device.tag in _MISSED:
             result.untested.append(f"left away: {_MISSED[device.tag]}")
+        elif device.tag in _BUILDERS:
+            _BUILDERS[device.tag](devices, device, stage, result)
     _interfaces(before, stage, result)
     _screen(devices, before, old)
     _console(devices, stage)
@@ -210,13 +207,24 @@ def _disk(devices: Element, device: Element, stage: Stage, result: Harmless) -> 
         result.untested.append(f"left away: the disk {name}, which the point does not hold")
 
 
-def _rng(devices: Element, device: Element) -> None:
+def _input(devices: Element, device: Element, _stage: Stage, _result: Harmless) -> None:
+    if device.get("type") in _INPUTS:
+        devices.append(_only(device, ("address",)))
+
+
+def _watchdog(devices: Element, device: Element, _stage: Stage, _result: Harmless) -> None:
+    quiet = _only(device, ("address",))
+    quiet.set("action", "none")
+    devices.append(quiet)
+
+
+def _rng(devices: Element, device: Element, _stage: Stage, _result: Harmless) -> None:
     copy = _only(device, ("address",))
     _text(copy, "backend", "/dev/urandom", model="random")
     devices.append(copy)
 
 
-def _tpm(devices: Element, device: Element, result: Harmless) -> None:
+def _tpm(devices: Element, device: Element, _stage: Stage, result: Harmless) -> None:
     backend = device.find("backend")
     if backend is None or backend.get("type") != "emulator":
         result.untested.append("left away: the host's TPM")
@@ -229,7 +237,7 @@ def _tpm(devices: Element, device: Element, result: Harmless) -> None:
     result.untested.append("the TPM is a new, empty one: what the old one sealed does not open")
 
 
-def _channel(devices: Element, device: Element) -> None:
+def _channel(devices: Element, device: Element, _stage: Stage, _result: Harmless) -> None:
     """The guest agent's alone; others end in programs of the host."""
     target = device.find("target")
     if target is not None and target.get("name") == "org.qemu.guest_agent.0":
@@ -237,6 +245,17 @@ def _channel(devices: Element, device: Element) -> None:
         SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
         for address in device.findall("address"):
             channel.append(address)
+
+
+_BUILDERS: Mapping[str, Callable[[Element, Element, Stage, Harmless], None]] = {
+    "disk": _disk,
+    "input": _input,
+    "watchdog": _watchdog,
+    "rng": _rng,
+    "tpm": _tpm,
+    "channel": _channel,
+}
+"""Devices that are made anew from what is known of them."""
 
 
 def _interfaces(before: Element | None, stage: Stage, result: Harmless) -> None:

@@ -55,7 +55,12 @@ def prepare(context: RehearsalContext, run: JobId, request: RehearsalRequest) ->
         disks=tuple(RehearsalDisk(disk.name, disk.virtual_size, disk.root) for disk in point.disks),
         checks=(Check("point", True, f"{point.id} needs {packs} packs, all there with sound directories"),),
     )
-    checks = [*machine_checks(session, domain), *_tools(session), _signs(domain, request, marker), *_boot_files(point, domain)]
+    checks = [
+        *machine_checks(session, domain),
+        *_tools(session),
+        _signs(domain, request, marker),
+        *_boot_files(point, domain),
+    ]
     plan = _with_room(session, _with_memory(session, plan))
     return replace(plan, checks=(*plan.checks, *checks))
 
@@ -120,14 +125,16 @@ def _parent(session: HostSession, point: RestorePoint) -> str:
     for folder in (*own, *pools):
         if session.run(["test", "-d", folder, "-a", "-w", folder]).status == 0:
             return folder
-    return session.environment("TMPDIR", "/var/tmp")
+    return session.environment("TMPDIR", "/var/tmp")  # noqa: S108  # the folder below it is new and 0700
 
 
 def _with_room(session: HostSession, plan: RehearsalPlan) -> RehearsalPlan:
     free = storage.free_bytes(session, plan.parent) or 0
     room = min(free // 2, _MOST_ROOM)
     if room < _LEAST_ROOM:
-        detail = f"{plan.parent} on {session.host.name} has {free >> 20} MiB free, twice {_LEAST_ROOM >> 20} MiB are needed"
+        detail = (
+            f"{plan.parent} on {session.host.name} has {free >> 20} MiB free, twice {_LEAST_ROOM >> 20} MiB are needed"
+        )
         return replace(plan, checks=(*plan.checks, Check("space", False, detail)))
     detail = f"what the VM writes goes to {plan.parent}, at most {room >> 20} MiB"
     return replace(plan, room=room, checks=(*plan.checks, Check("space", True, detail)))
@@ -144,7 +151,9 @@ def _signs(domain: Element, request: RehearsalRequest, marker: Marker) -> Check:
     if marker.needs_network and domain.find("./devices/interface") is None:
         return Check("marker", False, f"{marker.words} needs a network, and the VM has no interface")
     if marker.kind is MarkerKind.AGENT and not agent:
-        return Check("marker", False, "the VM has no channel for a guest agent; wait for something else: --wait serial:REGEX")
+        return Check(
+            "marker", False, "the VM has no channel for a guest agent; wait for something else: --wait serial:REGEX"
+        )
     if request.check and not agent:
         return Check("marker", False, "the VM has no channel for a guest agent, which the check command needs")
     return Check("marker", True, f"waits {request.timeout_s:g} s for {marker.words}")

@@ -74,7 +74,12 @@ def rehearse(context: RehearsalContext, plan: RehearsalPlan) -> Outcome:
         console = live.console.text()
         capture = _capture(live) if plan.request.capture and live.wire is not None else b""
         untested = live.untested
-        times = {"set_up": began, "define": live.define_s, "first_output": watcher.first_output_s, "marker": seen.seconds}
+        times = {
+            "set_up": began,
+            "define": live.define_s,
+            "first_output": watcher.first_output_s,
+            "marker": seen.seconds,
+        }
         mac = live.wire.mac if live.wire is not None else ""
         context.watch.phase("clear away")
     times["set_up"] = time.monotonic() - began
@@ -179,7 +184,9 @@ def _wire_checks(plan: RehearsalPlan, capture: bytes, mac: str) -> list[Check]:
 
 
 def _traffic_check(traffic: Traffic) -> Check:
-    detail = f"{traffic.sent} frames from the guest, {traffic.tries} of them to {len(traffic.outside)} addresses outside; "
+    detail = (
+        f"{traffic.sent} frames from the guest, {traffic.tries} of them to {len(traffic.outside)} addresses outside; "
+    )
     detail += f"{traffic.refused} refused by QEMU itself, {traffic.answered} answers from outside"
     return Check("isolation", traffic.answered == 0, detail)
 
@@ -236,4 +243,3 @@ def abandon(context: RehearsalContext, plan: RehearsalPlan) -> None:
         UnreachableError: The host does not answer; the caretaker there clears it away, or the next run does.
     """
     throwaway.sweep(context.session, plan.parent, plan.run)
-

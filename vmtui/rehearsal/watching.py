@@ -55,7 +55,7 @@ class Watcher:
         self._live = live
         self._marker = parse_marker(plan.request.wait)
         self._domain = Domain(live.session, live.uuid)
-        self._port: int | None = None
+        self._port = 0
         self._began = 0.0
         self._stops = 0
 
@@ -115,7 +115,6 @@ class Watcher:
         if kind is MarkerKind.AGENT:
             connected = throwaway.agent_state(self._live.session, self._live.uuid) == "connected"
             return "the guest agent answered" if connected and guest_commands.ping(self._domain) else ""
-        assert self._port is not None
         return answers(self._live.session, self._port, self._marker)
 
     def _find_port(self) -> int:

@@ -16,7 +16,11 @@ from xml.etree.ElementTree import Element
 WIRE = "rehearsal"
 """QEMU's id of the network."""
 
-_MODELS = {"virtio": "virtio-net-pci", "virtio-transitional": "virtio-net-pci", "virtio-non-transitional": "virtio-net-pci"}
+_MODELS = {
+    "virtio": "virtio-net-pci",
+    "virtio-transitional": "virtio-net-pci",
+    "virtio-non-transitional": "virtio-net-pci",
+}
 _SAME = ("e1000", "e1000e", "rtl8139", "vmxnet3", "igb", "pcnet", "ne2k_pci")
 _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+(\d+)\s", re.MULTILINE)
 

@@ -238,7 +238,9 @@ def _rehearsal_evidence(result: Mapping[str, Any]) -> list[list[Piece]]:
         [("evidence  ", "strong"), (f"point {result['point']} {result['verdict']}{why}", "bad" if failed else "good")]
     ]
     if result["rto_s"] is not None:
-        lines.append([("          ", ""), (f"measured RTO {result['rto_s']:.1f} s, from asking to the sign of life", "strong")])
+        lines.append(
+            [("          ", ""), (f"measured RTO {result['rto_s']:.1f} s, from asking to the sign of life", "strong")]
+        )
     lines += [_check(check["ok"], check["name"], check["detail"]) for check in result["checks"]]
     if result["picture"]:
         lines.append([("picture   ", "strong"), (f"vmtui show {result['point']} --screenshot FILE", "")])

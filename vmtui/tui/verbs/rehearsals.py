@@ -74,7 +74,11 @@ def ask(app: VmtuiApp, point: PointView, host: str) -> None:
 def words(point: PointView, host: str, timeout_s: float) -> list[list[Piece]]:
     """What will be done, and what will not. Pure."""
     return [
-        [("A throw-away copy is started on ", ""), (host, "strong"), (", with a new name and UUID and no network.", "")],
+        [
+            ("A throw-away copy is started on ", ""),
+            (host, "strong"),
+            (", with a new name and UUID and no network.", ""),
+        ],
         [(f"Its {size(point.virtual_size)} of disks are read from the repository as they are needed;", "")],
         [("what it writes goes to a temporary file. The VM itself is not touched.", "")],
         [("It takes as much of the host's memory as the VM has, or what the host can spare.", "warn")],

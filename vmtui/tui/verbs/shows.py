@@ -159,18 +159,7 @@ def no_point(_app: VmtuiApp, focus: Focus) -> str:
 def state_id(focus: Focus, app: VmtuiApp) -> str:
     """The state under the cursor, as `vmtui explain` names it. Pure but for the picture."""
     if focus.points:
-        point = focus.points[0]
-        if point.damaged:
-            return "point.damaged"
-        if point.held is not None:
-            return "point.held"
-        if point.rehearsed is not None and not point.rehearsed.bootable:
-            return "point.not bootable"
-        if point.consistency == "crash":
-            return "consistency.crash"
-        if point.rehearsed is not None:
-            return "point.bootable"
-        return "point.verified" if point.verified else "point.unverified"
+        return _point_state(focus.points[0])
     if focus.vms:
         row = focus.vms[0]
         if row.twin:
@@ -183,6 +172,20 @@ def state_id(focus: Focus, app: VmtuiApp) -> str:
     if focus.entries and focus.entries[0].error_id:
         return focus.entries[0].error_id
     return "repo.away" if app.picture.catalogue.error is not None else "repo.ok"
+
+
+def _point_state(point: PointView) -> str:
+    """What matters most of a point, worst first."""
+    failed = point.rehearsed is not None and not point.rehearsed.bootable
+    states = {
+        "point.damaged": bool(point.damaged),
+        "point.held": point.held is not None,
+        "point.not bootable": failed,
+        "consistency.crash": point.consistency == "crash",
+        "point.bootable": point.rehearsed is not None,
+        "point.verified": point.verified is not None,
+    }
+    return next((state for state, is_so in states.items() if is_so), "point.unverified")
 
 
 def _numbers(focus: Focus) -> list[Piece]:
