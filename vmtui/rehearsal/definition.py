@@ -31,7 +31,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 """Devices that end in QEMU itself, and the children whose attributes they keep."""
 _INPUTS = ("mouse", "tablet", "keyboard")
 _SCREENS = ("vga", "virtio", "cirrus", "bochs", "ramfb")
-_SLOTS = (*range(0x19, 0x01, -1), 0x1E)
+_SLOTS: tuple[int, ...] = (*range(0x19, 0x01, -1), 0x1E)
 _MISSED = {
     "hostdev": "a host device",
     "filesystem": "a shared folder",
