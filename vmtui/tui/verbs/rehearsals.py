@@ -74,15 +74,11 @@ def ask(app: VmtuiApp, point: PointView, host: str) -> None:
 def words(point: PointView, host: str, timeout_s: float) -> list[list[Piece]]:
     """What will be done, and what will not. Pure."""
     return [
-        [
-            ("A throw-away copy is started on ", ""),
-            (host, "strong"),
-            (", with a new name and UUID and no network.", ""),
-        ],
-        [(f"Its {size(point.virtual_size)} of disks are read from the repository as they are needed;", "")],
-        [("what it writes goes to a temporary file. The VM itself is not touched.", "")],
-        [("It takes as much of the host's memory as the VM has, or what the host can spare.", "warn")],
-        [(f"It has {age(timeout_s)} to let its guest agent answer. Then it is destroyed.", "")],
+        [("A throw-away copy starts on ", ""), (host, "strong"), (", under a new name, with no network.", "")],
+        [(f"Its {size(point.virtual_size)} of disks are read from the repository as needed;", "")],
+        [("what it writes goes to a temporary file. The VM is not touched.", "")],
+        [("It takes as much memory as the VM has, or what the host can spare.", "warn")],
+        [(f"Its guest agent has {age(timeout_s)} to answer. Then it is destroyed.", "")],
         [("Verdict, time and a picture of the screen are kept on the point.", "")],
-        [(f"Other ways: vmtui rehearse {point.id} --wait, --network isolated, --check", "dim")],
+        [("Other ways: vmtui rehearse --help", "dim")],
     ]
