@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,10 @@ def _left(site: Site, name: str, vm: TestVm, *, age_s: float) -> Path:
     folder.mkdir()
     alive = folder / "alive"
     alive.touch()
-    site.own(folder, alive)
+    sockets = site.folder / f"vmtui-{name[-8:]}"
+    sockets.mkdir()
+    (folder / "others").write_text(f"{sockets}\n/etc\n{site.images}\n")
+    site.own(folder, alive, folder / "others", sockets)
     os.utime(alive, (time.time() - age_s,) * 2)  # noqa: TID251  # the host's own clock
     site.virsh(
         "create",
@@ -111,11 +115,12 @@ def test_leftovers_are_swept_and_what_is_tended_is_not(client: Client, resting: 
         cleared = next(check for check in document["checks"] if check["name"] == "cleared away")
         assert stale in cleared["detail"]
         assert not old.exists() and stale not in site.domains()
+        assert not (site.folder / "vmtui-00000001").exists()
         assert new.exists() and fresh in site.domains()
     finally:
         site.virsh("destroy", fresh, check=False)
         site.virsh("destroy", stale, check=False)
-        (new / "alive").unlink()
-        new.rmdir()
+        shutil.rmtree(new)
+        (site.folder / "vmtui-00000002").rmdir()
         for name in (stale, fresh):
             (site.folder / "cache" / "libvirt" / "qemu" / "log" / f"{name}.log").unlink(missing_ok=True)

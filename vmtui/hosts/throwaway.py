@@ -9,6 +9,7 @@ more belongs to nobody.
 from __future__ import annotations
 
 import posixpath
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ SILENCE_S = 30
 STALE_S = 120
 """A folder that nobody touched for so long belongs to nobody [s]."""
 
+_OTHERS = "others"
+_OTHERS_LIMIT = 4096
+_OTHER = re.compile(r"vmtui-[0-9A-Za-z]{8,12}")
 _BEAT_S = 5.0
 _PATIENCE_S = 600
 _LOOKS = 3
@@ -209,6 +213,20 @@ def log_path(session: HostSession, name: str) -> str:
     return f"/var/log/libvirt/qemu/{name}.log"
 
 
+def note_others(session: HostSession, folder: str, others: Sequence[str]) -> None:
+    """Write down which further folders belong to a throw-away VM, for whoever sweeps them away."""
+    session.files.write_new(posixpath.join(folder, _OTHERS), "\n".join(others).encode())
+
+
+def _others(session: HostSession, folder: str) -> list[str]:
+    """What was written down, as far as it is believed."""
+    try:
+        text = session.files.read(posixpath.join(folder, _OTHERS), _OTHERS_LIMIT).decode("utf-8", "replace")
+    except FailedError:
+        return []  # it died before that
+    return [path for path in text.splitlines() if _OTHER.fullmatch(posixpath.basename(path))]
+
+
 def clear_folder(session: HostSession, folder: str) -> None:
     """Remove a folder of plain files. Safe to repeat.
 
@@ -250,6 +268,8 @@ def sweep(session: HostSession, parent: str, run: str = "") -> list[str]:
         destroy(session, running[name])
         session.files.remove(log_path(session, name))
     for folder in sorted(set(stale)):
+        for other in _others(session, folder):
+            clear_folder(session, other)
         clear_folder(session, folder)
     return sorted(names)
 

@@ -84,6 +84,7 @@ def staged(context: RehearsalContext, plan: RehearsalPlan, cleared: Cleared) -> 
     sockets = _make_folders(session, folder)
     folders = (folder, sockets, new_folder(session))
     try:
+        throwaway.note_others(session, folder, folders[1:])
         caretaker = Caretaker(session, uuid, folder, folders[1:])
     except VmtuiError:
         _clear(session, uuid, folders)
