@@ -53,7 +53,7 @@ while :; do
     ping -c 1 -W 1 192.0.2.1; ping -c 1 -W 1 10.0.2.2; arping -c 1 -w 1 -I eth0 10.0.2.77
     for address in 10.0.2.2 192.0.2.1 198.51.100.7; do
         echo out | nc -w 1 $address {port}
-        echo out | nc -u -w 1 $address {port}
+        timeout 2 tftp -g -r out -l /tmp/out $address {port}
     done
     nslookup example.org 10.0.2.3
     echo "vmtui-lab: tried"
