@@ -60,6 +60,17 @@ NAMES = frozenset(
         # a host point, and a part of one brought back
         "host.captured",
         "host.defined",
+        # rehearsal
+        "rehearsal.planned",
+        "rehearsal.guarded",
+        "rehearsal.served",
+        "rehearsal.created",
+        "rehearsal.running",
+        "rehearsal.marked",
+        "rehearsal.pictured",
+        "rehearsal.destroyed",
+        "rehearsal.kept",
+        "rehearsal.recorded",
         # deleting a point
         "prune.marked",
         "prune.unlisted",

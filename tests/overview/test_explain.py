@@ -22,6 +22,8 @@ ALL = [
     "point.verified",
     "point.unverified",
     "point.damaged",
+    "point.bootable",
+    "point.not bootable",
     "repo.ok",
     "repo.away",
     *CATALOG,

@@ -16,6 +16,7 @@ from vmtui.model.hostpoint import HOST_NAME
 from vmtui.model.ids import JobId, PointId, VmId, host_subject, new_id
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.point import DiskKind, FullReason, LeftOut, PointDisk
+from vmtui.model.rehearsal import Network, Rehearsal, Verdict
 from vmtui.model.vm import DomainState, Vm
 from vmtui.overview.journal import LogEntry
 from vmtui.overview.points import FileView, PointView
@@ -108,6 +109,23 @@ def host_point(number: int, age: timedelta, *, now: datetime = NOW, **changes: A
     return point(number, HOST_NAME, age, now=now, **(values | changes))
 
 
+def rehearsal(now: datetime, *, failed: str = "") -> Rehearsal:
+    """One of an hour ago."""
+    return Rehearsal(
+        verdict=Verdict.FAILED if failed else Verdict.BOOTABLE,
+        time=now - timedelta(hours=1),
+        host="kvm1",
+        job=JobId("j"),
+        network=Network.NONE,
+        marker="the guest agent answered",
+        reason=failed,
+        boot_s=None if failed else 31.2,
+        rto_s=None if failed else 41.0,
+        untested=("the network: its interfaces are taken out",),
+        picture="ab" * 32,
+    )
+
+
 def job(
     number: int, state: JobState, *, kind: JobKind = JobKind.BACKUP, now: datetime = NOW, **changes: Any
 ) -> JobRecord:
@@ -151,8 +169,24 @@ def example(now: datetime = NOW) -> Picture:
         )
     )
     points = (
-        point(1, "web1", timedelta(hours=2), now=now, verified=now - timedelta(hours=1)),
-        point(2, "db1", timedelta(hours=3), now=now, consistency="crash", consistency_reason="no guest agent"),
+        point(
+            1,
+            "web1",
+            timedelta(hours=2),
+            now=now,
+            verified=now - timedelta(hours=1),
+            rehearsed=rehearsal(now),
+            proven=rehearsal(now),
+        ),
+        point(
+            2,
+            "db1",
+            timedelta(hours=3),
+            now=now,
+            consistency="crash",
+            consistency_reason="no guest agent",
+            rehearsed=rehearsal(now, failed="its kernel panicked"),
+        ),
         point(
             3,
             "archive1",

@@ -28,6 +28,7 @@ PAGES = [(view, [key]) for view, key, _ in TABS] + [
     ("evidence", ["4", "slash", *"restore", "enter", "enter"]),
     ("explain", ["2", "e"]),
     ("confirm", ["4", "c"]),
+    ("rehearse", ["3", "w"]),
     ("help", ["3", "question_mark"]),
 ]
 

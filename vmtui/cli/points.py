@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +13,11 @@ from vmtui.model.errors import ExitCode, UsageError
 from vmtui.model.job import JobKind
 from vmtui.model.point import PointStatus
 from vmtui.overview.points import PointView, load_view, point_json, view_of
+from vmtui.overview.rehearsals import rehearsal_lines, rehearsed_words
 from vmtui.overview.words import age, local, printable, size
+
+if TYPE_CHECKING:
+    from vmtui.repository import PointName
 
 
 @click.command()
@@ -32,7 +38,20 @@ def points(cli: Cli, vm: str | None) -> int:
         cli.output.document([point_json(view) for view in views])
     else:
         cli.output.table(
-            ("Point", "VM", "Time", "Age", "Mode", "Consistency", "Verified", "Held", "Disks", "New", "Stored"),
+            (
+                "Point",
+                "VM",
+                "Time",
+                "Age",
+                "Mode",
+                "Consistency",
+                "Verified",
+                "Rehearsed",
+                "Held",
+                "Disks",
+                "New",
+                "Stored",
+            ),
             [_point_cells(view) for view in views],
             "There are no restore points yet: vmtui backup VM",
         )
@@ -41,7 +60,7 @@ def points(cli: Cli, vm: str | None) -> int:
 
 def _point_cells(view: PointView) -> tuple[str, ...]:
     if not view.mode:
-        return (view.id, f"{view.host}/{view.vm}", "", "", "", "DAMAGED", view.damaged, view.held or "", "", "", "")
+        return (view.id, f"{view.host}/{view.vm}", "", "", "", "DAMAGED", view.damaged, "", view.held or "", "", "", "")
     state = "DAMAGED" if view.damaged else local(view.verified) if view.verified else "never"
     kinds = " ".join(f"{disk.name}:{disk.kind}" + (f"({disk.reason})" if disk.reason else "") for disk in view.disks)
     return (
@@ -52,6 +71,7 @@ def _point_cells(view: PointView) -> tuple[str, ...]:
         view.mode,
         view.consistency,
         state,
+        rehearsed_words(view.rehearsed, now()),
         view.held or "",
         kinds,
         size(view.new_bytes),
@@ -62,8 +82,15 @@ def _point_cells(view: PointView) -> tuple[str, ...]:
 @click.command()
 @click.argument("point")
 @click.option("--xml", "definition", is_flag=True, help="The VM's definition in it; passwords are hidden.")
+@click.option(
+    "--screenshot",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the picture of its last rehearsal (PNG).",
+)
 @pass_cli
-def show(cli: Cli, point: str, definition: bool) -> int:
+def show(cli: Cli, point: str, definition: bool, screenshot: Path | None) -> int:
     """Show all that a point holds, and what it does not."""
     from vmtui.overview.catalogue import find_point
     from vmtui.overview.definition import shown_definition
@@ -73,7 +100,10 @@ def show(cli: Cli, point: str, definition: bool) -> int:
         text = shown_definition(cli.settings, name.vm, name.id)
         cli.output.document({"xml": text}) if cli.output.as_json else cli.output.text(text)
         return ExitCode.DONE
-    data = point_json(view_of(cli.repository.points.load(name), cli.repository.points.status(name)))
+    view = view_of(cli.repository.points.load(name), cli.repository.points.status(name))
+    if screenshot is not None:
+        return _write_picture(cli, name, view, screenshot)
+    data = point_json(view)
     if cli.output.as_json:
         cli.output.document(data)
         return ExitCode.DONE
@@ -96,6 +126,8 @@ def show(cli: Cli, point: str, definition: bool) -> int:
         "job",
     ):
         cli.output.text(printable(f"{key:20} {data[key] if data[key] not in (None, '') else '–'}"))  # a dash is meant
+    for label, words in rehearsal_lines(view, now()):
+        cli.output.text(printable(f"{label:20} {words}"))
     for disk in data["disks"]:
         why = f" because: {disk['reason']}" if disk["reason"] else ""
         cli.output.text(
@@ -114,6 +146,20 @@ def show(cli: Cli, point: str, definition: bool) -> int:
         cli.output.text(printable(f"not held: {item['name']:10} {item['reason']}"))
     for warning in data["warnings"]:
         cli.output.text(printable(f"warning: {warning}"))
+    return ExitCode.DONE
+
+
+def _write_picture(cli: Cli, name: PointName, view: PointView, file: Path) -> int:
+    from vmtui.cli.rehearse import write_new
+
+    if view.rehearsed is None or not view.rehearsed.picture:
+        raise UsageError(
+            "NAME-UNKNOWN", f"There is no picture of a rehearsal of {view.id}.", next_step=f"vmtui rehearse {view.id}"
+        )
+    data = base64.b64decode(cli.repository.points.evidence(name, view.rehearsed.evidence).picture)
+    write_new(file, data)
+    done = {"file": str(file), "bytes": len(data), "sha256": view.rehearsed.picture}
+    cli.output.document(done) if cli.output.as_json else cli.output.text(printable(f"{file}: {len(data)} bytes"))
     return ExitCode.DONE
 
 

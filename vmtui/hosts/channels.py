@@ -175,6 +175,35 @@ class ChannelStream:
             pass  # the host cannot be told any more
 
 
+class ChannelSocket:
+    """A channel of paramiko's own kind as a `Stream`, for a few words.
+
+    Args:
+        channel: Open; owned from now on.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Receive at most `len(buffer)` bytes; 0 at the end of the stream."""
+        data = self._channel.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything.
+
+        Raises:
+            OSError: The channel is closed.
+        """
+        self._channel.sendall(bytes(data))
+
+    def close(self) -> None:
+        """Close; safe to repeat."""
+        self._channel.close()
+
+
 class _ReadAhead:
     """A socket that is read many packets at a time: each call into the kernel costs a switch of threads.
 

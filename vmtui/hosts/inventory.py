@@ -6,6 +6,7 @@ import libvirt
 
 from vmtui.hosts.session import HostSession
 from vmtui.model.ids import VmId
+from vmtui.model.rehearsal import is_throw_away
 from vmtui.model.vm import DomainState, Vm, metadata_of
 
 _STATES = {
@@ -26,7 +27,7 @@ def domain_state(number: int) -> DomainState:
 
 
 def list_vms(session: HostSession, *, with_metadata: bool = False) -> list[Vm]:
-    """All VMs of a host, sorted by name.
+    """All VMs of a host, sorted by name; those of rehearsals, which are thrown away, are left out.
 
     Only states are asked for: they need no word with QEMU, so a VM that hangs or is being backed up
     neither delays the answer nor is disturbed by it (LIBVIRT facts: monitoring during a backup could
@@ -52,6 +53,7 @@ def list_vms(session: HostSession, *, with_metadata: bool = False) -> list[Vm]:
                 metadata=_metadata(domain) if with_metadata else "",
             )
             for domain, stats in rows
+            if not is_throw_away(domain.name())
         ]
 
     return sorted(session.with_libvirt("list the VMs", read), key=lambda vm: vm.name)

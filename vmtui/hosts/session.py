@@ -15,7 +15,7 @@ import libvirt
 import paramiko
 
 from vmtui.calls import recorded
-from vmtui.hosts.channels import ChannelStream
+from vmtui.hosts.channels import ChannelSocket, ChannelStream
 from vmtui.hosts.files import Files
 from vmtui.hosts.forward import Forward
 from vmtui.hosts.lanes import Lane
@@ -60,6 +60,8 @@ class HostSession:
         self._lane = Lane(host.name)
         self._forward: Forward | None = None
         self._connection: libvirt.virConnect | None = None
+        self.links = 0
+        """How often the connection to libvirt was made; what libvirt ties to a connection ends with it."""
         self._socket: str | None = None
         self._way: str | None = None
         # Opening has several steps, each with the host's deadline; twice that bounds the whole.
@@ -145,6 +147,7 @@ class HostSession:
                 "HOST-LIBVIRT-DOWN", f"libvirt on {self.host.name} does not answer: {reason}", host=self.host.name
             ) from error
         self._forward.hide()
+        self.links += 1
         return self._connection
 
     def _libvirt_stream(self) -> Stream:
@@ -226,6 +229,36 @@ class HostSession:
         """
         with recorded(self.host.name, "socket", path):
             return ChannelStream(self._open_unix(path), NBD_SILENCE_S, whole=True)
+
+    def tap(self, path: str) -> Stream:
+        """Connect to a unix socket on the host whose other end speaks when it likes, or never.
+
+        Raises:
+            UnreachableError: Nobody listens there, or sshd allows no way.
+        """
+        with recorded(self.host.name, "socket", path):
+            return ChannelStream(self._open_unix(path), None)
+
+    def dial(self, port: int, silence_s: float) -> Stream:
+        """Connect to a port on the host's own loopback address, inside the login.
+
+        Args:
+            port: Somebody listens there on 127.0.0.1.
+            silence_s: A receive that waits longer than this raises TimeoutError [s].
+
+        Raises:
+            UnreachableError: Nobody does, or sshd forbids it.
+        """
+        try:
+            channel = self._login.transport.open_channel(
+                "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=silence_s
+            )
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(
+                "HOST-UNREACHABLE", f"{self.host.name}: port {port} is not to be had: {error}.", host=self.host.name
+            ) from error
+        channel.settimeout(silence_s)
+        return ChannelSocket(channel)
 
     def _open_unix(self, path: str) -> paramiko.Channel:
         if self._way is None:

@@ -16,6 +16,7 @@ from vmtui.model.job import JobSpec
 from vmtui.model.progress import Watch
 from vmtui.model.settings import Settings
 from vmtui.opening import open_repository
+from vmtui.rehearsal import RehearsalContext
 from vmtui.repository import Repository
 from vmtui.restore import RestoreContext
 
@@ -154,5 +155,16 @@ class World:
             repository=self.repository(settings),
             state=settings.state,
             watch=watch,
+            now=utc_now,
+        )
+
+    def rehearsal_context(self, settings: Settings, spec: JobSpec, logins: Logins, watch: Watch) -> RehearsalContext:
+        """What a rehearsal works with."""
+        return RehearsalContext(
+            open_session=lambda: logins.get(spec.host),
+            repository=self.repository(settings),
+            state=settings.state,
+            watch=watch,
+            asked=spec.asked,
             now=utc_now,
         )

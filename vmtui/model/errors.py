@@ -186,6 +186,11 @@ _ROWS = (
         "The VM runs from the repository, and its own images hold what it has written since.",
         "Let its job go on until the VM is moved. To delete it with all that it wrote: vmtui job cancel ID --discard",
     ),
+    (
+        "REHEARSAL-UNTRIED",
+        "A rehearsal could not be carried out; that says nothing about the point.",
+        "Read the reason; try another host (--on) or another sign of life (--wait).",
+    ),
     ("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.", "There is nothing to undo."),
     # failed
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),
@@ -236,6 +241,11 @@ _ROWS = (
         "Look at the target's storage; try another pool.",
     ),
     ("DEFINE-REFUSED", "libvirt refused the definition.", "Read its reason; restore to a host of the same kind."),
+    (
+        "REHEARSAL-FAILED",
+        "The point was booted in isolation and did not show that it works.",
+        "Look at its screen: vmtui show POINT --screenshot FILE. Its data may be whole: vmtui verify POINT",
+    ),
     ("LIBVIRT", "libvirt refused an operation.", "Read its reason."),
     ("REMOTE-COMMAND", "A command on the host failed.", "Read its output."),
     ("NBD-LOST", "The connection to a disk's export broke.", "Check the network to the host, then run it again."),

@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     REVERT = "revert"
     VERIFY = "verify"
     EXPORT = "export"
+    REHEARSE = "rehearse"
     PRUNE = "prune"
     GC = "gc"
     REPAIR = "repair"

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from vmtui.model.ids import JobId, PointId, VmId
+from vmtui.model.rehearsal import Rehearsal
 
 
 class Mode(StrEnum):
@@ -201,6 +202,7 @@ class EventKind(StrEnum):
     DAMAGED = "damaged"
     HELD = "held"
     RELEASED = "released"
+    REHEARSED = "rehearsed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ class PointEvent:
     """What is damaged; why it is held; on `committed`, the VM as host/name."""
     manifest: str = ""
     """SHA-256 of the manifest object [hex], on `committed`."""
+    rehearsal: Rehearsal | None = None
+    """On `rehearsed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +229,7 @@ class PointStatus:
     """What is known to be wrong; empty when nothing is."""
     held: str | None = None
     """Why it must not be pruned; None when nobody holds it."""
+    rehearsed: Rehearsal | None = None
+    """The newest rehearsal, whatever its verdict."""
+    proven: Rehearsal | None = None
+    """The newest rehearsal in which it booted."""

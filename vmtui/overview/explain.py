@@ -41,6 +41,7 @@ _WATCH = Try("watch the job", "enter", "vmtui job watch JOB")
 _AGAIN = Try("run it again", "a", "vmtui job again JOB")
 _CANCEL = Try("cancel it; it cleans up first", "c", "vmtui job cancel JOB")
 _RESTORE = Try("bring it back as a new VM", "r", "vmtui restore VM@latest")
+_REHEARSE = Try("boot it in isolation again", "w", "vmtui rehearse POINT")
 _TRUST = Try("compare the fingerprint, then accept it", "T", "vmtui host trust HOST")
 _TIER = Try("give it another tier, or exempt it with a reason, in [[rules]]", "", "vmtui vms")
 
@@ -147,6 +148,22 @@ _ROWS: tuple[tuple[str, str, str, tuple[Try, ...]], ...] = (
             Try("see what has changed on the host since", "c", "vmtui host diff HOST@latest"),
             Try("bring back what is missing", "r", "vmtui host restore HOST@latest --plan"),
             Try("write it to a folder, with the steps to rebuild the host", "", "vmtui host export HOST@latest DIR"),
+        ),
+    ),
+    (
+        "point.bootable",
+        "The point was booted in isolation and showed that it works; the line tells when, where and how long that took.",
+        "It speaks of that day and that host; what was not tested, such as the network, is listed with the point.",
+        (_REHEARSE, _SHOW, _RESTORE),
+    ),
+    (
+        "point.not bootable",
+        "The point was booted in isolation and did not show that it works. Its data is whole: it still counts for the RPO.",
+        "A restore of it would probably not start either; an older point may, and files can be taken out of this one.",
+        (
+            Try("look at what its screen showed", "d", "vmtui show POINT --screenshot FILE"),
+            Try("rehearse an older point", "w", "vmtui rehearse POINT"),
+            Try("give it more time, or wait for another sign of life", "", "vmtui rehearse POINT --timeout 10m"),
         ),
     ),
     (

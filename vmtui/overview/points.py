@@ -11,6 +11,7 @@ from vmtui.model.codec import format_instant, to_plain
 from vmtui.model.errors import DamageError
 from vmtui.model.ids import PointId, VmId, id_instant
 from vmtui.model.point import EventKind, LeftOut, PointDisk, PointStatus, RestorePoint
+from vmtui.model.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from vmtui.repository import PointName, Repository
@@ -64,6 +65,10 @@ class PointView:
     """Names of other programs' checkpoints, kept likewise."""
     autostart: bool = False
     """The VM starts with its host."""
+    rehearsed: Rehearsal | None = None
+    """The newest rehearsal, whatever its verdict. One that failed does not make the point bad: its data is what it was."""
+    proven: Rehearsal | None = None
+    """The newest rehearsal in which it booted."""
 
     @property
     def good(self) -> bool:
@@ -118,6 +123,8 @@ def view_of(point: RestorePoint, status: PointStatus) -> PointView:
         snapshots=tuple(item.name for item in point.snapshots),
         other_checkpoints=tuple(item.name for item in point.other_checkpoints),
         autostart=point.autostart,
+        rehearsed=status.rehearsed,
+        proven=status.proven,
     )
 
 

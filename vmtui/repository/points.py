@@ -23,11 +23,14 @@ from vmtui.model.codec import format_instant, from_plain, to_plain
 from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.ids import PointId, VmId, id_instant, is_id, new_id
 from vmtui.model.point import EventKind, PointEvent, PointStatus, RestorePoint
+from vmtui.model.rehearsal import Evidence, Rehearsal
 from vmtui.repository.records import Records
 from vmtui.repository.store import EVENTS, POINTS, damaged
 
 _POINT = re.compile(r"(?P<vm>[0-9a-f-]{36})\.(?P<point>[0-9a-z]{16})")
 _MARK = re.compile(_POINT.pattern + r"\.deleted")
+_EVIDENCE = "evidence"
+"""Kind of the entries that hold what a rehearsal saw. They are large, and read only when somebody wants to see it."""
 _EVENT = re.compile(_POINT.pattern + r"\.(?P<event>[0-9a-z]{16})\.(?P<kind>[a-z]+)")
 
 
@@ -233,7 +236,36 @@ class Points:
         Raises:
             DamageError: An entry is not as written.
         """
-        return [self._event(key) for key in self._events(name)]
+        return [self._event(key) for key in self._events(name) if _kind(key) in list(EventKind)]
+
+    def rehearsed(self, name: PointName, rehearsal: Rehearsal, evidence: Evidence) -> bool:
+        """Add a rehearsal to a point's history, after what it saw; durable.
+
+        Returns:
+            Whether the point still stands.
+        """
+        entry = new_id(rehearsal.time)
+        key = f"{name.key}.{entry}.{_EVIDENCE}"
+        self._records.put(EVENTS, key, to_plain(evidence))
+        failpoint("rehearsal.kept")
+        event = PointEvent(EventKind.REHEARSED, rehearsal.time, rehearsal=replace(rehearsal, evidence=entry))
+        if self.record(name, event):
+            return True
+        self._store.delete(EVENTS, key)
+        self._store.flush()
+        return False
+
+    def evidence(self, name: PointName, entry: str) -> Evidence:
+        """What a rehearsal saw.
+
+        Raises:
+            DamageError: It is missing or not as written.
+        """
+        key = f"{name.key}.{entry}.{_EVIDENCE}"
+        try:
+            return from_plain(Evidence, self._records.get(EVENTS, key))
+        except ValueError as error:
+            raise damaged(EVENTS, key, str(error)) from error
 
     def statuses(self) -> dict[PointName, PointStatus]:
         """What the histories say about all points; an unreadable entry counts as damage."""
@@ -258,8 +290,8 @@ class Points:
         self._store.flush()
 
     def _mend(self, key: str, name: PointName, kind: EventKind) -> None:
-        """Write an entry anew; one that said that a point was verified goes, as it can be verified again."""
-        if kind is EventKind.VERIFIED:
+        """Write an entry anew; one that said that a point was verified or rehearsed goes, as that can be done again."""
+        if kind in (EventKind.VERIFIED, EventKind.REHEARSED):
             self._records.delete(EVENTS, key)
             return
         event = PointEvent(kind, id_instant(name.id), "written anew by a repair")
@@ -293,7 +325,7 @@ class Points:
                 raise damaged(POINTS, name.key, "it is not the manifest that was committed")
 
     def _advance(self, status: PointStatus, key: str) -> PointStatus:
-        if key.endswith(f".{EventKind.COMMITTED}"):
+        if _kind(key) not in list(EventKind) or _kind(key) == EventKind.COMMITTED:
             return status  # says nothing about the point's health, so it need not be read
         try:
             event = self._event(key)
@@ -308,6 +340,9 @@ class Points:
             return replace(status, held=event.detail or "no reason was given")
         if event.kind is EventKind.RELEASED:
             return replace(status, held=None)
+        if event.kind is EventKind.REHEARSED and event.rehearsal is not None:
+            proven = event.rehearsal if event.rehearsal.bootable else status.proven
+            return replace(status, rehearsed=event.rehearsal, proven=proven)
         return status
 
     def _event(self, key: str) -> PointEvent:
@@ -319,6 +354,11 @@ class Points:
     def _events(self, name: PointName) -> list[str]:
         prefix = f"{name.key}."
         return [item.name for item in self._store.list(EVENTS) if item.name.startswith(prefix)]
+
+
+def _kind(key: str) -> str:
+    """The kind in an event's name. A newer vmtui may write some that this one does not know; they are left alone."""
+    return key.rpartition(".")[2]
 
 
 def _said_at(key: str) -> datetime | None:

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from vmtui.hosts import HostSession, capabilities, domain_xml, domains, storage
 from vmtui.hosts.domains import Domain
+from vmtui.hosts.fitness import machine_checks
 from vmtui.hosts.storage import Pool
 from vmtui.model.errors import FailedError
 from vmtui.model.ids import JobId, VmId
@@ -83,8 +84,8 @@ def run_checks(flight: Preflight) -> None:
         UnreachableError: The target does not answer.
     """
     _identity(flight)
-    _machine(flight)
-    _firmware(flight)
+    brings_loader = any(item.role == Role.LOADER for item in flight.point.files)
+    flight.checks += machine_checks(flight.session, flight.domain, brings_loader=brings_loader)
     _networks(flight)
     _media(flight)
     known = storage.pools(flight.session)
@@ -206,73 +207,6 @@ def _check_twin(flight: Preflight) -> None:
 
 
 # -- what it runs on -----------------------------------------------------------------------------
-
-
-def _machine(flight: Preflight) -> None:
-    answer = capabilities.domain_capabilities(flight.session, flight.domain)
-    kind = flight.domain.find("./os/type")
-    machine = kind.get("machine", "") if kind is not None else ""
-    if isinstance(answer, str):
-        flight.failed("machine", f"{flight.session.host.name} cannot run {machine or 'this machine'}: {answer}")
-        # The processor is a question of its own, and the operator wants all answers at once.
-        answer = capabilities.domain_capabilities(flight.session, flight.domain, any_machine=True)
-        if not isinstance(answer, str):
-            _cpu(flight, answer)
-        return
-    flight.passed("machine", f"{machine or 'default'} ({flight.domain.get('type', 'qemu')})")
-    _cpu(flight, answer)
-    _firmware_choice(flight, answer)
-
-
-def _cpu(flight: Preflight, offered: Element) -> None:
-    cpu = flight.domain.find("cpu")
-    mode = "custom" if cpu is None else cpu.get("mode", "custom")
-    model = None if cpu is None else cpu.find("model")
-    element = (
-        offered.find(f"./cpu/mode[@name='{mode}']")
-        if mode in ("custom", "host-model", "host-passthrough", "maximum")
-        else None
-    )
-    if cpu is None or (mode == "custom" and model is None):
-        flight.passed("cpu", "default")
-    elif element is None or element.get("supported") != "yes":
-        flight.failed("cpu", f"{flight.session.host.name} does not support the CPU mode {mode}")
-    elif mode != "custom" or model is None:
-        flight.passed("cpu", mode)
-    else:
-        _cpu_model(flight, element, (model.text or "").strip())
-
-
-def _cpu_model(flight: Preflight, element: Element, model: str) -> None:
-    usable = {(item.text or "").strip(): item.get("usable") for item in element.findall("model")}
-    if model not in usable:
-        flight.failed("cpu", f"{flight.session.host.name} does not know the CPU model {model}")
-    elif usable[model] == "no":
-        flight.failed("cpu", f"the processors of {flight.session.host.name} cannot be a {model}")
-    else:
-        flight.passed("cpu", model)
-
-
-def _firmware_choice(flight: Preflight, offered: Element) -> None:
-    system = flight.domain.find("os")
-    wanted = system.get("firmware") if system is not None else None
-    if wanted is None:
-        return
-    choices = [value.text for value in offered.findall("./os/enum[@name='firmware']/value")]
-    if wanted in choices:
-        flight.passed("firmware", f"{wanted}, chosen by the host")
-    else:
-        flight.failed("firmware", f"{flight.session.host.name} has no {wanted} firmware")
-
-
-def _firmware(flight: Preflight) -> None:
-    loader = domain_xml.text_of(flight.domain, "./os/loader")
-    if not loader:
-        return
-    if flight.session.files.info(loader) is None and not any(item.role == Role.LOADER for item in flight.point.files):
-        flight.failed("firmware", f"{loader} is not on {flight.session.host.name}")
-    else:
-        flight.passed("firmware", loader)
 
 
 def _networks(flight: Preflight) -> None:

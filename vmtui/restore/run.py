@@ -23,7 +23,7 @@ from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint, Role
 from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
-from vmtui.repository.streams import open_map
+from vmtui.repository.streams import open_map, read_stream
 from vmtui.repository.verify import check_containers
 from vmtui.restore import instant_plan
 from vmtui.restore.context import RestoreContext

@@ -21,6 +21,7 @@ from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece, Text
 
 _BAR = 24
+_LAST_WORDS = 15
 MARKS = {True: ("✓ passed  ", "good"), False: ("✗ FAILED  ", "bad"), None: ("– not done", "warn")}  # a dash is meant
 
 
@@ -180,6 +181,8 @@ def evidence(record: JobRecord) -> list[list[Piece]]:
         return _host_evidence(result)
     if record.kind is JobKind.VERIFY and "points" in result:
         return _verify_evidence(result)
+    if record.kind is JobKind.REHEARSE and "verdict" in result:
+        return _rehearsal_evidence(result)
     if "checks" in result:
         return _restore_evidence(record)
     text = "Nothing was proven, because the job did not get that far."
@@ -237,6 +240,25 @@ def _restore_evidence(record: JobRecord) -> list[list[Piece]]:
         )
     if result.get("before"):
         lines.append([("          ", ""), (f"as it was before is in host point {result['before']}", "dim")])
+    return lines
+
+
+def _rehearsal_evidence(result: Mapping[str, Any]) -> list[list[Piece]]:
+    failed = result["verdict"] != "bootable"
+    why = f": {result['reason']}" if failed else f": {result['marker']}"
+    lines: list[list[Piece]] = [
+        [("evidence  ", "strong"), (f"point {result['point']} {result['verdict']}{why}", "bad" if failed else "good")]
+    ]
+    if result["rto_s"] is not None:
+        lines.append(
+            [("          ", ""), (f"measured RTO {result['rto_s']:.1f} s, from asking to the sign of life", "strong")]
+        )
+    lines += [_check(check["ok"], check["name"], check["detail"]) for check in result["checks"]]
+    if result["picture"]:
+        lines.append([("picture   ", "strong"), (f"vmtui show {result['point']} --screenshot FILE", "")])
+    if failed and result["console"]:
+        lines += [[], [("last words on its serial console", "strong")]]
+        lines += [[("  ", ""), (line, "dim")] for line in result["console"][-_LAST_WORDS:]]
     return lines
 
 

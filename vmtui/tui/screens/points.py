@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from vmtui.overview.points import PointView
+from vmtui.overview.rehearsals import rehearsal_lines, rehearsed_words
 from vmtui.overview.words import age, local, size
 from vmtui.tui import clock
 from vmtui.tui.picture import Picture
@@ -33,6 +34,12 @@ def verified_cell(point: PointView, now: datetime) -> Cell:
     return Cell(f"✓ ok {age((now - point.verified).total_seconds())}", "good")
 
 
+def rehearsed_cell(point: PointView, now: datetime) -> Cell:
+    """Whether it was booted in isolation, when, and what came of it."""
+    tone = "good" if point.rehearsed is not None and point.rehearsed.bootable else "bad"
+    return Cell(rehearsed_words(point.rehearsed, now), tone)
+
+
 def point_columns(*, with_vm: bool) -> tuple[Column[PointView], ...]:
     """Columns of a list of points."""
     own: tuple[Column[PointView], ...] = (
@@ -46,6 +53,13 @@ def point_columns(*, with_vm: bool) -> tuple[Column[PointView], ...]:
             lambda row: row.consistency,
         ),
         Column("Verified", 12, verified_cell, lambda row: row.verified.timestamp() if row.verified else 0.0),
+        Column(
+            "Rehearsed",
+            13,
+            rehearsed_cell,
+            lambda row: row.rehearsed.time.timestamp() if row.rehearsed is not None else 0.0,
+            wide=110,
+        ),
         Column("Held", 4, lambda row, _: Cell("held" if row.held is not None else "", "warn"), wide=110),
         Column("New", 8, lambda row, _: Cell(short_size(row.new_bytes)), lambda row: row.new_bytes, right=True),
         Column(
@@ -70,6 +84,11 @@ def point_words(point: PointView) -> list[list[Piece]]:
     ]
     if point.damaged:
         lines.append([(f"✗ {point.damaged}", "bad")])
+    if point.rehearsed is not None:
+        label, text = rehearsal_lines(point, clock.now())[0]
+        rto = point.rehearsed.rto_s
+        measured = f"; measured RTO {rto:.0f} s" if rto is not None else ""
+        lines.append([(f"{label}: ", "strong"), (text + measured, "" if point.rehearsed.bootable else "bad")])
     if point.held is not None:
         lines.append([("held: ", "strong"), (point.held, "")])
     why = f" ({point.consistency_reason})" if point.consistency_reason else ""
@@ -92,6 +111,8 @@ def point_fields(row: PointView) -> Mapping[str, Any]:
         "age": (clock.now().astimezone() - row.time).total_seconds(),
         "verified": None if row.verified is None else row.verified.timestamp(),
         "verified:word": "never" if row.verified is None else "ok",
+        "rehearsed": None if row.rehearsed is None else row.rehearsed.time.timestamp(),
+        "rehearsed:word": "never" if row.rehearsed is None else row.rehearsed.verdict.value,
         "kind": " ".join({disk.kind.value for disk in row.disks}),
         "has": " ".join(
             word

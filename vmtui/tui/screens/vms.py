@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from vmtui.model.ids import VmId
 from vmtui.model.job import JobRecord
 from vmtui.model.policy import Status
 from vmtui.overview.points import PointView
+from vmtui.overview.rehearsals import newest_proofs, proven_words
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow, needs_attention, urgency
 from vmtui.overview.words import age, local, rpo_text, size
 from vmtui.tui import clock
@@ -40,6 +42,7 @@ class VmsView(TableView):
     def __init__(self) -> None:
         super().__init__()
         self._newest: dict[str, PointView] = {}
+        self._proven: Mapping[VmId, PointView] = {}
         self._points: tuple[PointView, ...] | None = None
         self._jobs: dict[tuple[str, str], JobRecord] = {}
 
@@ -130,6 +133,7 @@ class VmsView(TableView):
         if picture.catalogue.points is not self._points:
             self._points = picture.catalogue.points
             self._newest = {point.uuid: point for point in reversed(picture.catalogue.points)}
+            self._proven = newest_proofs(picture.catalogue.points)
         self._jobs = {(record.host, record.vm): record for record in picture.jobs.active}
         self.table.show(picture.rows)
 
@@ -184,6 +188,11 @@ class VmsView(TableView):
                 lines.append([(f"Damaged: {newest.damaged}", "bad")])
             elif newest.consistency_reason:
                 lines.append([(f"Why not better: {newest.consistency_reason}", "dim")])
+        proof = self._proven.get(row.uuid)
+        if proof is not None:
+            tier = row.assignment.tier
+            text = proven_words(proof.proven, clock.now(), tier.rto_s if tier is not None else None)
+            lines.append([(f"{text[0].upper()}{text[1:]}.", "")])
         if stand.reason:
             lines.append([(stand.reason, "unknown")])
         return lines

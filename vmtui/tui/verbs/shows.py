@@ -9,8 +9,10 @@ from vmtui.model.errors import CATALOG
 from vmtui.model.ids import is_host_subject
 from vmtui.overview.explain import STATES, Explanation, explanation
 from vmtui.overview.points import PointView
+from vmtui.overview.rehearsals import newest_proof, proven_words, rehearsal_lines
 from vmtui.overview.vms import GONE, UNREACHABLE, VmRow
 from vmtui.overview.words import age, local, ratio_text, size, unknown
+from vmtui.tui import clock
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.calls import CallsPage
 from vmtui.tui.screens.log import LogView
@@ -72,12 +74,21 @@ def vm_fields(row: VmRow, points: Sequence[PointView]) -> Lines:
         _field("age", age(row.stand.age_s)),
         _field("status", f"{row.stand.status} {ratio_text(row.stand.ratio)} {row.stand.reason}"),
         _field("points", len(own)),
+        _field("rehearsed", _proof(row, own)),
         [],
     ]
     return lines + [
         [(f"{local(point.time)}  {point.mode:6} {point.consistency:11} ", ""), (point.id, "dim"), ("  DAMAGED" if point.damaged else "", "bad")]
         for point in own[:50]
     ]  # fmt: skip
+
+
+def _proof(row: VmRow, own: Sequence[PointView]) -> str:
+    """What a VM has proven last, beside what its tier asks for."""
+    point = newest_proof(own)
+    tier = row.assignment.tier
+    words = proven_words(point.proven if point is not None else None, clock.now(), tier.rto_s if tier else None)
+    return f"{words}, point {point.id}" if point is not None else words
 
 
 def point_fields(point: PointView) -> Lines:
@@ -92,6 +103,10 @@ def point_fields(point: PointView) -> Lines:
         _field("why not better", point.consistency_reason),
         _field("verified", local(point.verified) if point.verified else "never", "good" if point.verified else "warn"),
         _field("damaged", point.damaged, "bad"),
+        *(
+            _field(label, text, "bad" if point.rehearsed is not None and not point.rehearsed.bootable else "")
+            for label, text in rehearsal_lines(point, clock.now())
+        ),
         _field("held", point.held, "warn"),
         _field("compared with", point.parent),
         _field("checkpoint", point.checkpoint),
@@ -175,6 +190,20 @@ def state_id(focus: Focus, app: VmtuiApp) -> str:
     if focus.entries and focus.entries[0].error_id:
         return focus.entries[0].error_id
     return "repo.away" if app.picture.catalogue.error is not None else "repo.ok"
+
+
+def _point_state(point: PointView) -> str:
+    """What matters most of a point, worst first."""
+    failed = point.rehearsed is not None and not point.rehearsed.bootable
+    states = {
+        "point.damaged": bool(point.damaged),
+        "point.held": point.held is not None,
+        "point.not bootable": failed,
+        "consistency.crash": point.consistency == "crash",
+        "point.bootable": point.rehearsed is not None,
+        "point.verified": point.verified is not None,
+    }
+    return next((state for state, is_so in states.items() if is_so), "point.unverified")
 
 
 def _numbers(focus: Focus) -> list[Piece]:

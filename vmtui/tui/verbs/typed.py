@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vmtui.model.errors import UsageError, VmtuiError
 from vmtui.model.point import Mode
 from vmtui.overview.words import unknown
-from vmtui.tui.verbs import backups, hosts, restores, retention, shows, trust
+from vmtui.tui.verbs import backups, hosts, rehearsals, restores, retention, shows, trust
 from vmtui.tui.verbs.registry import Focus
 
 if TYPE_CHECKING:
@@ -108,6 +108,24 @@ def _backup(app: VmtuiApp, words: Words) -> None:
 
 def _restore(app: VmtuiApp, words: Words) -> None:
     _checked(app, _points(app, [_need(words, "restore web1@latest")]), "restore.open")
+
+
+def _rehearse(app: VmtuiApp, words: Words) -> None:
+    rest = list(words)
+    host = ""
+    if "--on" in rest:
+        place = rest.index("--on")
+        host = _need(rest[place + 1 :], "rehearse web1@latest --on kvm2")
+        if host not in app.settings.hypervisors:
+            raise unknown("host", host, app.settings.hypervisors)
+        del rest[place : place + 2]
+    focus = _points(app, [_need(rest, "rehearse web1@latest")])
+    if why := rehearsals.no_rehearsal(app, focus) or (host and backups.read_only(app, [host])):
+        app.notify(why, severity="warning", markup=False)
+    elif host:
+        rehearsals.ask(app, focus.points[0], host)
+    else:
+        rehearsals.ask_rehearsal(app, focus)
 
 
 def _verify(app: VmtuiApp, words: Words) -> None:
@@ -237,6 +255,7 @@ VERBS: dict[str, Callable[[VmtuiApp, Words], None]] = {
     "log": _view("log"),
     "backup": _backup,
     "restore": _restore,
+    "rehearse": _rehearse,
     "verify": _verify,
     "hold": _hold,
     "prune": _prune,
