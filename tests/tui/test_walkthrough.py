@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.client import PROGRAM, Client, disk_images, remove_vm, wait_until
+from tests.support.client import PROGRAM, Client, disk_images, remove_vm
 from tests.support.site import Site
 from tests.support.terminal import Terminal
 from tests.support.vms import MIB, TestVm, assert_same, raw_copy
@@ -28,10 +28,8 @@ def test_walkthrough(client: Client, new_vm: Callable[..., TestVm], south: Site,
         for step in steps:
             terminal.press(step["key"])
             if "type the VM's name" in step["rest"]:
-                terminal.type(vm.name)
-                terminal.wait_for(f"filter {vm.name}")
-                terminal.press("Enter")
-                wait_until(lambda: vm.name not in terminal.screen.splitlines()[-2], 30, "the end of the prompt")
+                terminal.finish_filter(vm.name)
+                terminal.wait_for_line(vm.name, "✓")
             terminal.wait_for(step["seen"])
         (name,) = {item for item in south.domains() if item.startswith(vm.name)}
     finally:

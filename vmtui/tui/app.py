@@ -32,6 +32,7 @@ from vmtui.tui.verbs.sheets import choose_theme, palette
 from vmtui.tui.verbs.shows import show_help
 from vmtui.tui.verbs.typed import run_typed
 from vmtui.tui.widgets.paint import PAINT
+from vmtui.tui.wizard.kept import Drafts
 
 _DRAIN_S = 0.25
 _SLOW_DRAIN_S = 1.0
@@ -82,6 +83,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         self.jobs_feed = JobsFeed(settings, self.client, self.mailbox)
         self.catalogue_feed = CatalogueFeed(settings, self.mailbox)
         self.host_feeds: dict[str, HostFeed] = {}
+        self.drafts = Drafts()
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vmtui.model.ids import VmId
 from vmtui.model.job import JobKind, JobState
 from vmtui.overview.points import PointView
+from vmtui.tui import clock
 from vmtui.tui.dialogs.base import Typed, word_to_type
 from vmtui.tui.verbs.backups import Wish, enqueue, read_only
 from vmtui.tui.verbs.registry import Focus
@@ -42,9 +43,13 @@ def open_wizard(app: VmtuiApp, focus: Focus) -> None:
     points = _points(app, focus)
     newest = points[0]
     everything = app.picture.catalogue.points
-    draft = first_draft(newest.uuid, newest.vm, newest.host, everything, tuple(app.settings.hypervisors))
-    if focus.points and focus.points[0].good:
-        draft = replace(draft, point=focus.points[0])
+    hosts = tuple(app.settings.hypervisors)
+    good = {point.id for point in everything if point.uuid == newest.uuid and point.good}
+    draft = app.drafts.find(newest.uuid, good, hosts, clock.now())
+    if draft is None:
+        draft = first_draft(newest.uuid, newest.vm, newest.host, everything, hosts)
+    if focus.points and focus.points[0].good and draft.point != focus.points[0]:
+        draft = replace(draft, point=focus.points[0], disk="", networks={}, pools={})
     app.push_screen(RestoreWizard(draft))
 
 

@@ -83,4 +83,5 @@ def _show(app: VmtuiApp, job: JobId) -> None:
     from vmtui.tui.wizard.screen import RestoreWizard
 
     if isinstance(app.screen, RestoreWizard):
+        app.screen.begun = True
         app.switch_screen(JobPage(job))

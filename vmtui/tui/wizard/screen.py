@@ -75,6 +75,8 @@ class RestoreWizard(Page):
         self.plan: RestorePlan | None = None
         self.error: VmtuiError | None = None
         self.asking = False
+        self.begun = False
+        """The job is in the queue: nothing is left to come back to."""
         self._asked = 0
         self._own: tuple[PointView, ...] = ()
         self._seen: tuple[PointView, ...] | None = None
@@ -108,6 +110,14 @@ class RestoreWizard(Page):
         self._show_step()
         if self.draft.point is not None:
             self.points.go_to(self.draft.point.id)
+
+    def on_unmount(self) -> None:
+        """What was chosen waits, in case the operator comes back."""
+        super().on_unmount()
+        if self.begun:
+            self.ui.drafts.drop(self.draft.uuid)
+        else:
+            self.ui.drafts.keep(self.draft, clock.now())
 
     @property
     def table(self) -> VirtualTable[PointView] | VirtualTable[Line] | None:
