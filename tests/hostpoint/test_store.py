@@ -55,7 +55,7 @@ def commit(repository: Repository, state: HostState) -> PointName:
     files = write(repository, state, 1)
     point = manifest_of(repository, state, files, run, state.time, saw)
     repository.points.commit(point)
-    session.close()
+    session.close(state.time)
     return PointName(point.vm_uuid, point.id)
 
 

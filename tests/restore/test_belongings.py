@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.repositories import BLOCK, create, noise
-from vmtui.backup.state import store_stream
 from vmtui.model.point import CapturedFile, Role
-from vmtui.repository import FANOUT
+from vmtui.repository import FANOUT, store_stream
 from vmtui.restore.belongings import stream_pieces, stream_sha256
 
 LEAF = FANOUT * BLOCK

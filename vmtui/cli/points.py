@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -107,46 +108,53 @@ def show(cli: Cli, point: str, definition: bool, screenshot: Path | None) -> int
     if cli.output.as_json:
         cli.output.document(data)
         return ExitCode.DONE
-    for key in (
-        "id",
-        "vm",
-        "host",
-        "uuid",
-        "time",
-        "mode",
-        "consistency",
-        "consistency_reason",
-        "verified",
-        "damaged",
-        "held",
-        "parent",
-        "checkpoint",
-        "frozen_ms",
-        "seconds",
-        "job",
-    ):
-        cli.output.text(printable(f"{key:20} {data[key] if data[key] not in (None, '') else '–'}"))  # a dash is meant
+    for line in _described(view, data):
+        cli.output.text(printable(line))
+    return ExitCode.DONE
+
+
+_FIELDS = (
+    "id",
+    "vm",
+    "host",
+    "uuid",
+    "time",
+    "mode",
+    "consistency",
+    "consistency_reason",
+    "verified",
+    "damaged",
+    "held",
+    "parent",
+    "checkpoint",
+    "frozen_ms",
+    "seconds",
+    "job",
+)
+
+
+def _described(view: PointView, data: Mapping[str, Any]) -> Iterator[str]:
+    """A point in lines."""
+    for key in _FIELDS:
+        yield f"{key:20} {data[key] if data[key] not in (None, '') else '–'}"  # a dash is meant
     for label, words in rehearsal_lines(view, now()):
-        cli.output.text(printable(f"{label:20} {words}"))
+        yield f"{label:20} {words}"
     for disk in data["disks"]:
         why = f" because: {disk['reason']}" if disk["reason"] else ""
-        cli.output.text(
-            printable(
-                f"disk {disk['name']:15} {disk['format']}, {size(disk['virtual_size'])}, {disk['kind']}{why}; "
-                f"read {size(disk['read_bytes'])}, new {size(disk['new_bytes'])}, stored {size(disk['stored_bytes'])}"
-            )
+        yield (
+            f"disk {disk['name']:15} {disk['format']}, {size(disk['virtual_size'])}, {disk['kind']}{why}; "
+            f"read {size(disk['read_bytes'])}, new {size(disk['new_bytes'])}, stored {size(disk['stored_bytes'])}"
         )
     for item in data["files"]:
         label = f"{item['role']} {item['part']}".rstrip()
-        cli.output.text(printable(f"file {label:15} {item['path']}, {size(item['size'])}"))
+        yield f"file {label:15} {item['path']}, {size(item['size'])}"
     for kind, key in (("snapshot", "snapshots"), ("checkpoint", "other_checkpoints")):
         for name in data[key]:
-            cli.output.text(printable(f"record: {kind} {name}"))
+            yield f"record: {kind} {name}"
     for item in data["left_out"]:
-        cli.output.text(printable(f"not held: {item['name']:10} {item['reason']}"))
+        yield f"not held: {item['name']:10} {item['reason']}"
     for warning in data["warnings"]:
-        cli.output.text(printable(f"warning: {warning}"))
-    return ExitCode.DONE
+        yield f"warning: {warning}"
 
 
 def _write_picture(cli: Cli, name: PointName, view: PointView, file: Path) -> int:

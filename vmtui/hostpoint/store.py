@@ -99,7 +99,7 @@ def take(work: HostPointWork, request: HostPointRequest, run: JobId) -> Taken:
         repository.points.commit(point)
         return _taken(point.id, state, point.finished, new=True)
     finally:
-        session.close()
+        session.close(work.now())
 
 
 def write(repository: Repository, state: HostState, level: int) -> tuple[CapturedFile, ...]:

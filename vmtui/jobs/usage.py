@@ -12,7 +12,9 @@ from vmtui.repository import PointName
 
 ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 """DBOS's words for workflows that have not ended."""
-_USERS = frozenset({JobKind.RESTORE, JobKind.INSTANT, JobKind.EXPORT, JobKind.VERIFY, JobKind.HOST_RESTORE, JobKind.REHEARSE})
+_USERS = frozenset(
+    {JobKind.RESTORE, JobKind.INSTANT, JobKind.EXPORT, JobKind.VERIFY, JobKind.HOST_RESTORE, JobKind.REHEARSE}
+)
 
 
 def points_in_use(rows: Iterable[Any]) -> dict[PointName, str]:

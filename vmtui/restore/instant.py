@@ -278,7 +278,7 @@ class _Mover:
 def end_session(context: RestoreContext, plan: RestorePlan) -> None:
     """Collections need not wait any longer. Safe to repeat."""
     with contextlib.suppress(VmtuiError):  # it expires by itself
-        context.repository.session(plan.run).close()
+        context.repository.session(plan.run).close(context.now())
 
 
 # -- the way back ----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from vmtui.model.ids import JobId
 from vmtui.model.point import RestorePoint, Role
 from vmtui.model.progress import Check
 from vmtui.nbd import BASE_ALLOCATION, NbdClient
-from vmtui.repository.streams import open_map, read_stream
+from vmtui.repository.streams import open_map
 from vmtui.repository.verify import check_containers
 from vmtui.restore import instant_plan
 from vmtui.restore.context import RestoreContext
@@ -474,14 +474,13 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
         FailedError: The old VM does not start again; its disks and definition are back.
         UnreachableError: The host does not answer; repeat it.
     """
-    session = context.session
+    session, notes = context.session, context.notes(plan.run)
+    installed = notes.noted("installing") and not notes.noted("put back")
     if not plan.replaces_vm:
-        if context.notes(plan.run).noted("installing"):
-            for place in (item for item in plan.files if item.role == Role.SAVE):
-                _swap_back(session, place, plan.run)  # libvirt undefines no VM that has saved memory
+        for saved in (item for item in plan.files if item.role == Role.SAVE and installed):
+            _swap_back(session, saved, plan.run)  # libvirt undefines no VM that has saved memory
         _undefine_ours(session, plan)
-    notes = context.notes(plan.run)
-    if notes.noted("installing") and not notes.noted("put back"):
+    if installed:
         for place in places(plan):
             _swap_back(session, place, plan.run)
         bring_back(session, plan)

@@ -162,18 +162,6 @@ def no_point(_app: VmtuiApp, focus: Focus) -> str:
 # -- explain -------------------------------------------------------------------------------------
 
 
-def _point_state(point: PointView) -> str:
-    if point.damaged:
-        return "point.damaged"
-    if point.held is not None:
-        return "point.held"
-    if is_host_subject(point.uuid):
-        return "point.host"
-    if point.consistency == "crash":
-        return "consistency.crash"
-    return "point.verified" if point.verified else "point.unverified"
-
-
 def state_id(focus: Focus, app: VmtuiApp) -> str:
     """The state under the cursor, as `vmtui explain` names it. Pure but for the picture."""
     if focus.points:
@@ -198,6 +186,7 @@ def _point_state(point: PointView) -> str:
     states = {
         "point.damaged": bool(point.damaged),
         "point.held": point.held is not None,
+        "point.host": is_host_subject(point.uuid),
         "point.not bootable": failed,
         "consistency.crash": point.consistency == "crash",
         "point.bootable": point.rehearsed is not None,
