@@ -167,6 +167,19 @@ def test_search_and_take(tmp_path: Path, disks: list[Path]) -> None:
     play(tmp_path, disks, script)
 
 
+def test_a_take_can_be_stopped(tmp_path: Path, disks: list[Path]) -> None:
+    async def script(app: StillApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("c")
+        assert any("no files are being taken" in text for text in app.said)
+        await pilot.press("w", "ctrl+u", *str(tmp_path / "taken"), "enter")
+        await until(pilot, lambda: bool(app.takes))
+        await pilot.press("c")
+        await until(pilot, lambda: not app.takes)
+        assert any("Stopped" in text or "files" in text for text in app.said)
+
+    play(tmp_path, disks, script)
+
+
 def test_a_take_that_is_ended_is_named_at_the_end(tmp_path: Path, disks: list[Path]) -> None:
     async def script(app: StillApp, pilot: Pilot[Any]) -> None:
         from vmtui.files.entries import Place

@@ -128,6 +128,17 @@ def start_take(app: VmtuiApp, wanted: Wanted) -> None:
     take.start()
 
 
+def no_takes(app: VmtuiApp, _focus: Focus) -> str:
+    """Why nothing can be stopped."""
+    return "" if app.takes else "no files are being taken"
+
+
+def stop_takes(app: VmtuiApp, _focus: Focus) -> None:
+    """Stop taking files; each tells when it has."""
+    for take in app.takes:
+        take.stop()
+
+
 # -- putting -------------------------------------------------------------------------------------
 
 
