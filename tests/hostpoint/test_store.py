@@ -12,7 +12,7 @@ from tests.hostpoint.test_diff import NETWORK, part
 from tests.support.repositories import START, backup, create, noise, phrase, reopen
 from vmtui import config
 from vmtui.hostpoint import compare, load_entries, load_state
-from vmtui.hostpoint.store import manifest_of, write
+from vmtui.hostpoint.store import manifest_of, newest, write
 from vmtui.model.errors import DamageError
 from vmtui.model.hostpoint import HostState, PartKind
 from vmtui.model.ids import JobId, VmId, host_subject, is_host_subject, new_id
@@ -139,6 +139,15 @@ def test_damage_is_found_and_refused(repository: Repository, tmp_path: Path) -> 
         find_host_point(fresh, "north@latest")
     with pytest.raises(DamageError):
         read(fresh, name)
+
+
+def test_a_damaged_manifest_does_not_keep_a_host_from_being_kept(repository: Repository, tmp_path: Path) -> None:
+    first, second = commit(repository, host(1)), commit(repository, host(2))
+    manifest = tmp_path / "repository" / "points" / second.key
+    manifest.write_bytes(manifest.read_bytes()[:-7])
+    found = newest(reopen(tmp_path), "north")
+    assert found is not None
+    assert found.id == first.id
 
 
 def settings_of(tmp_path: Path, keep: str, rules: str = "") -> Settings:

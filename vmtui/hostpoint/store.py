@@ -21,7 +21,7 @@ from vmtui.model.hostpoint import HOST_NAME, Entry, HostState, Key, Part, PartKi
 from vmtui.model.ids import JobId, PointId, host_subject, new_id
 from vmtui.model.point import CapturedFile, Consistency, Mode, RestorePoint
 from vmtui.model.progress import Watch
-from vmtui.repository import BlobWriter, PointName, Repository, newest_good, store_stream
+from vmtui.repository import BlobWriter, Repository, store_stream
 from vmtui.repository.streams import read_stream
 
 INDEX_ROLE = "host parts"
@@ -179,10 +179,14 @@ def _taken(point: PointId, state: HostState, now: datetime, *, new: bool) -> Tak
 
 
 def newest(repository: Repository, host: str) -> RestorePoint | None:
-    """The newest point of a host without known damage."""
-    names = repository.points.of(host_subject(repository.id, host))
-    name = newest_good(names, {name: repository.points.status(name) for name in names[-1:]})
-    return repository.points.load(name) if name is not None else None
+    """The newest point of a host that can be read and has no known damage."""
+    for name in reversed(repository.points.of(host_subject(repository.id, host))):
+        try:
+            if not repository.points.status(name).damaged:
+                return repository.points.load(name)
+        except DamageError:
+            continue  # a verification tells of it; here the host is simply kept anew
+    return None
 
 
 def _same(repository: Repository, point: RestorePoint, state: HostState) -> bool:
@@ -238,8 +242,3 @@ def load_state(repository: Repository, point: RestorePoint, kinds: Iterable[Part
             content = read_stream(repository, f"{item.role} {item.path}", item.size, item.root)
         parts[entry.key] = Part(entry, content)
     return HostState(point.host, point.time, parts, point.left_out)
-
-
-def point_name(point: RestorePoint) -> PointName:
-    """Its name."""
-    return PointName(point.vm_uuid, point.id)
