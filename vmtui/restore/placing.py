@@ -105,7 +105,7 @@ def set_aside(context: RestoreContext, plan: RestorePlan) -> None:
     """
     files = context.session.files
     path = save_path(context.session, plan.name)
-    known = {place.path for place in (*plan.files, *plan.asides)}
+    known = {item.path for item in plan.files} | {aside.path for aside in plan.asides}
     if path not in known and files.exists(path):
         raise RefusedError("PLAN-CHANGED", f"{plan.name} was saved since the plan was made: {path} is there now.")
     for aside in plan.asides:

@@ -462,8 +462,9 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     session = context.session
     if not plan.replaces_vm:
         if context.notes(plan.run).noted("installing"):
-            for place in (item for item in plan.files if item.role == Role.SAVE):
-                _swap_back(session, place, plan.run)  # libvirt undefines no VM that has saved memory
+            for item in plan.files:
+                if item.role == Role.SAVE:
+                    _swap_back(session, item, plan.run)  # libvirt undefines no VM that has saved memory
         _undefine_ours(session, plan)
     if context.notes(plan.run).noted("installing"):
         for place in _places(plan):
