@@ -16,11 +16,13 @@ from tests.support.sleepers import SLEEPER, boot_id, count, make_sleeper, remove
 from tests.support.uefi import (
     FIRMWARE,
     TPM,
+    guest_tpm,
     make_uefi_guest,
     nvram_of,
     read_variable,
     remove_uefi_guest,
     seal,
+    tpm_at_rest,
     tpm_folder,
     unseal,
     write_variable,
@@ -70,7 +72,7 @@ def test_uefi_guest_comes_back_elsewhere_with_its_secrets(
 ) -> None:
     """Backed up hot and cold, lost with all its files, brought back on the other site: it opens what it sealed."""
     write_variable(north, uefi, "remember")
-    seal(north, uefi, SECRET)
+    seal(guest_tpm(north, uefi), SECRET)
     uuid = north.virsh("domuuid", uefi).strip()
     hot = operator.backup(f"north/{uefi}", "--mode", "hot")
     assert operator.ok("show", hot["point"], "--json").json["left_out"] == []
@@ -97,7 +99,7 @@ def test_uefi_guest_comes_back_elsewhere_with_its_secrets(
     assert "as in the point" in checks(back)[f"tpm {STATE}"]
     wait_agent(south, uefi, 400)
     assert read_variable(south, uefi) == "remember"
-    assert unseal(south, uefi, len(SECRET)) == SECRET
+    assert unseal(guest_tpm(south, uefi), len(SECRET)) == SECRET
 
 
 # -- saved memory --------------------------------------------------------------------------------
@@ -242,6 +244,24 @@ def test_clone_has_a_copy_of_the_tpm(operator: Client, sealed: TestVm, north: Si
     finally:
         remove_vm(north, f"{sealed.name}-copy")
         shutil.rmtree(tpm_folder(north, document["uuid"]), ignore_errors=True)
+
+
+def test_copied_tpm_opens_what_was_sealed(operator: Client, sealed: TestVm, south: Site) -> None:
+    """swtpm itself, on the state that was brought to the other site after the VM's own was lost."""
+    sealed.stop()
+    with tpm_at_rest(sealed.site, tpm_folder(sealed.site, sealed.uuid)) as tpm:
+        seal(tpm, SECRET)
+    point = operator.backup(sealed)["point"]
+    shutil.rmtree(tpm_folder(sealed.site, sealed.uuid))
+    document = operator.restore(point, south, f"{sealed.name}-copy")
+    folder = tpm_folder(south, document["uuid"])
+    try:
+        with tpm_at_rest(south, folder) as tpm:
+            assert unseal(tpm, len(SECRET)) == SECRET
+        south.virsh("start", f"{sealed.name}-copy", "--paused")
+    finally:
+        remove_vm(south, f"{sealed.name}-copy")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_running_state_is_of_the_instant(operator: Client, sealed: TestVm) -> None:

@@ -41,6 +41,9 @@ def boot_id(site: Site, vm: str) -> str:
 def remove_sleeper(site: Site) -> None:
     """Take it away with its memory and its disk; safe to repeat."""
     site.virsh("destroy", SLEEPER, check=False)
-    (site.folder / "cfg" / "libvirt" / "qemu" / "save" / f"{SLEEPER}.save").unlink(missing_ok=True)
+    site.virsh("managedsave-remove", SLEEPER, check=False)
+    (site.folder / "cfg" / "libvirt" / "qemu" / "save" / f"{SLEEPER}.save").unlink(
+        missing_ok=True
+    )  # libvirt may not know of it
     site.virsh("undefine", SLEEPER, "--checkpoints-metadata", check=False)
     (site.images / f"{SLEEPER}.qcow2").unlink(missing_ok=True)

@@ -1,14 +1,18 @@
-"""A real guest with UEFI firmware and a TPM, and raw TPM 2.0 commands that a shell in it can send."""
+"""A real guest with UEFI firmware and a TPM, and raw TPM 2.0 commands, sent from inside it or to its state at rest."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import shutil
+import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.support.client import wait_until
 from tests.support.guests import run_in_guest
 from tests.support.site import Site
 
@@ -16,6 +20,8 @@ _GUEST = Path(sys.prefix) / "share" / "vmtui" / "guest"
 _CODE, _VARS = Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 _VARIABLE = "/v/VmtuiTest-5b446ed1-e30b-4faa-871a-3654eca36080"
 _NV_INDEX = 0x01500020
+_RETRY, _RETRIES = b"\x00\x00\x09\x22", 10
+"""TPM_RC_RETRY: a TPM that was just started writes its own state first. In a guest the kernel sends again."""
 _OWNER, _PASSWORD_SESSION, _TAG_SESSIONS = 0x40000001, 0x40000009, 0x8002
 
 
@@ -110,14 +116,60 @@ def read_variable(site: Site, vm: str) -> str:
     return run_in_guest(site, vm, script)
 
 
-# -- the TPM, as the guest sees it ---------------------------------------------------------------
+# -- the TPM -------------------------------------------------------------------------------------
+
+Tpm = Callable[[bytes], bytes]
+"""Sends one raw command to a TPM and gives its answer (TPM 2.0 library, part 3)."""
 
 
-def tpm_command(site: Site, vm: str, command: bytes) -> bytes:
-    """Send one raw command to the guest's TPM and give its answer (TPM 2.0 library, part 3)."""
-    octal = "".join(f"\\{byte:03o}" for byte in command)
-    script = f"exec 3<>/dev/tpm0; printf '{octal}' >/tmp/c; dd if=/tmp/c bs=4096 count=1 >&3 2>/dev/null; dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -tx1"
-    return bytes.fromhex(run_in_guest(site, vm, script))
+def guest_tpm(site: Site, vm: str) -> Tpm:
+    """The TPM of a running guest, through a shell in it."""
+
+    def send(command: bytes) -> bytes:
+        octal = "".join(f"\\{byte:03o}" for byte in command)
+        script = (
+            f"exec 3<>/dev/tpm0; printf '{octal}' >/tmp/c; dd if=/tmp/c bs=4096 count=1 >&3 2>/dev/null; "
+            "dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -tx1"
+        )
+        return bytes.fromhex(run_in_guest(site, vm, script))
+
+    return send
+
+
+@contextlib.contextmanager
+def tpm_at_rest(site: Site, folder: Path) -> Iterator[Tpm]:
+    """The TPM whose state is in a folder while its VM is off, run by swtpm itself."""
+    socket_path = folder / "s"
+    argv = [
+        "swtpm",
+        "socket",
+        "--tpm2",
+        "--tpmstate",
+        f"dir={folder / 'tpm2'}",
+        "--flags",
+        "not-need-init,startup-clear",
+    ]
+    process = subprocess.Popen([*argv, "--server", f"type=unixio,path={socket_path}"])
+    try:
+        wait_until(socket_path.exists, 60, "swtpm's socket")
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(60)
+            line.connect(str(socket_path))
+
+            def send(command: bytes) -> bytes:
+                for _ in range(_RETRIES):
+                    line.sendall(command)
+                    answer = line.recv(4096)
+                    if answer[6:10] != _RETRY:
+                        break
+                return answer
+
+            yield send
+    finally:
+        process.terminate()
+        process.wait(60)
+        socket_path.unlink(missing_ok=True)
+        site.own(*(folder / "tpm2").iterdir())
 
 
 def _checked(answer: bytes) -> bytes:
@@ -132,19 +184,19 @@ def _command(code: int, handles: bytes, parameters: bytes) -> bytes:
     return struct.pack(">HII", _TAG_SESSIONS, 10 + len(body), code) + body
 
 
-def seal(site: Site, vm: str, secret: bytes) -> None:
-    """Let the guest put a secret into its TPM: an NV index that only this TPM's state holds."""
+def seal(tpm: Tpm, secret: bytes) -> None:
+    """Put a secret into a TPM: an NV index that only this TPM's state holds."""
     attributes = 0x00020002 | 0x00040004  # OWNERWRITE, OWNERREAD, AUTHREAD, AUTHWRITE
     public = struct.pack(">IHIHH", _NV_INDEX, 0x000B, attributes, 0, len(secret))
     define = struct.pack(">H", 0) + struct.pack(">H", len(public)) + public
-    _checked(tpm_command(site, vm, _command(0x12A, struct.pack(">I", _OWNER), define)))
+    _checked(tpm(_command(0x12A, struct.pack(">I", _OWNER), define)))
     write = struct.pack(">H", len(secret)) + secret + struct.pack(">H", 0)
-    _checked(tpm_command(site, vm, _command(0x137, struct.pack(">II", _NV_INDEX, _NV_INDEX), write)))
+    _checked(tpm(_command(0x137, struct.pack(">II", _NV_INDEX, _NV_INDEX), write)))
 
 
-def unseal(site: Site, vm: str, length: int) -> bytes:
-    """What the guest's TPM holds there."""
+def unseal(tpm: Tpm, length: int) -> bytes:
+    """What a TPM holds there."""
     read = struct.pack(">HH", length, 0)
-    answer = _checked(tpm_command(site, vm, _command(0x14E, struct.pack(">II", _NV_INDEX, _NV_INDEX), read)))
+    answer = _checked(tpm(_command(0x14E, struct.pack(">II", _NV_INDEX, _NV_INDEX), read)))
     (size,) = struct.unpack_from(">H", answer, 14)
     return answer[16 : 16 + size]

@@ -222,3 +222,10 @@ def command_of(request: RestoreRequest, name: str) -> str:
             words += [option, f"{old}={new}"]
     words += ["--instant"] if request.instant else ["--start"] if request.start else []
     return " ".join(words)
+
+
+def unchecked_by(request: RestoreRequest) -> tuple[str, ...]:
+    """What a restore does not prove. Pure."""
+    if request.start:
+        return ("what runs inside the VM beyond its guest agent's answer",)
+    return ("that the VM boots: it stays powered off (--start starts it and asks its guest agent)",)

@@ -38,7 +38,7 @@ from vmtui.restore.placing import (
     set_aside,
     write_small,
 )
-from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, RestoreRequest, Step, command_of
+from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, RestoreRequest, Step, command_of, unchecked_by
 from vmtui.restore.preflight import Preflight, run_checks
 from vmtui.restore.write import DiskWriter
 
@@ -83,7 +83,7 @@ def prepare(context: RestoreContext, run: JobId, request: RestoreRequest) -> Res
         steps=(),
         changes=tuple(fit(point.xml_inactive or point.xml_live, _target(flight)).changes),
         destroys=_destroys(flight),
-        unchecked=_unchecked(request),
+        unchecked=instant_plan.UNCHECKED if request.instant else unchecked_by(request),
         command=command_of(request, flight.name),
         asides=tuple(flight.asides),
         folder=folder,
@@ -147,14 +147,6 @@ def _destroys(flight: Preflight) -> str:
     if flight.replaces_vm:
         return f"nothing yet: the old disks of {flight.name} are kept aside, and `vmtui revert` brings them back"
     return "nothing"
-
-
-def _unchecked(request: RestoreRequest) -> tuple[str, ...]:
-    if request.instant:
-        return instant_plan.UNCHECKED
-    if request.start:
-        return ("what runs inside the VM beyond its guest agent's answer",)
-    return ("that the VM boots: it stays powered off (--start starts it and asks its guest agent)",)
 
 
 def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
