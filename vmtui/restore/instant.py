@@ -232,7 +232,7 @@ class _Mover:
         self._plan = plan
         self._tending = tending
         self._socket = reverse.socket_in(plan.folder)
-        self._starting = Patience()
+        self._starting = {disk.target: Patience() for disk in plan.disks}
         self._target = ""
         self._done = 0
         self._waiting = False
@@ -248,16 +248,15 @@ class _Mover:
             self._wait_for_start()
             return False
         self._waiting = False
-        target = self._target if self._target in left else left[0] if left else ""
-        if target:
-            self._tend(domain, target)
+        if left:
+            self._tend(domain, self._target if self._target in left else left[0])
         return False
 
     def _tend(self, domain: Domain, target: str) -> None:
         try:
             stand = block_jobs.pull(domain, target)
             if stand is None:
-                if self._starting.due():
+                if self._starting[target].due():
                     self._context.watch.phase("moving", disk=target)
                     block_jobs.start_pull(domain, target)
                     failpoint("instant.moving")
