@@ -201,10 +201,11 @@ def test_a_dead_worker_only_pauses_a_guest_that_writes(
     wait_agent(south, name, 300)
     run_in_guest(south, name, WRITER, wait=False)
     wait_until(lambda: acknowledged(south, name) > 3, 60, "the first records")
+    before = acknowledged(south, name)
     operator.kill_worker()
     gate.unlink()
-    before = acknowledged(south, name)
-    run_in_guest(south, name, READER, wait=False)
+    with contextlib.suppress(AssertionError):  # its own writing may have met a missing block already
+        run_in_guest(south, name, READER, wait=False)
     wait_until(lambda: state(south, name) == "paused (I/O error)", 120, "a read that nobody answers")
     operator.run("job", "watch", job, timeout=300)
     assert_done(operator, job)

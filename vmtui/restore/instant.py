@@ -1,9 +1,9 @@
 """Instant restore: the VM runs from the repository at once, and its disks move to the host while it runs.
 
-Its images are overlays from the first moment, so everything that the VM writes is on the host's own
-storage and never depends on us. What it has not written comes from the repository until it has been moved.
-When we or the network fail, a read fails, QEMU pauses the VM (`error_policy='stop'`) and repeats that
-read when it is resumed: the system inside notices nothing. Once it has run, nothing here ever takes
+Its images are overlays from the first moment, so everything that the VM was told is written is on the
+host's own storage. What it has not written comes from the repository until it has been moved. When we or
+the network fail, a read fails (or a write of part of a cluster, which needs the rest of it), QEMU pauses
+the VM (`error_policy='stop'`) and repeats the request when it is resumed: the system inside notices nothing. Once it has run, nothing here ever takes
 it away, save at the operator's explicit word.
 """
 
