@@ -1,9 +1,9 @@
 """Instant restore: the VM runs from the repository at once, and its disks move to the host while it runs.
 
-Its images are overlays from the first moment, so everything that the VM writes is on the host's own
-storage and never depends on us. What it has not written comes from the repository until it has been moved.
-When we or the network fail, a read fails, QEMU pauses the VM (`error_policy='stop'`) and repeats that
-read when it is resumed: the system inside notices nothing. Once it has run, nothing here ever takes
+Its images are overlays from the first moment, so everything that the VM was told is written is on the
+host's own storage. What it has not written comes from the repository until it has been moved. When we or
+the network fail, a read fails (or a write of part of a cluster, which needs the rest of it), QEMU pauses
+the VM (`error_policy='stop'`) and repeats the request when it is resumed: the system inside notices nothing. Once it has run, nothing here ever takes
 it away, save at the operator's explicit word.
 """
 
@@ -30,8 +30,9 @@ from vmtui.serving import Offer, back_by_offer, create_overlay
 
 _LOOK_S = 0.25
 """How often the VM is looked at [s]."""
-_AGENT_S = 60.0
-"""How long the move waits for the guest agent: while a system boots, its own reads come first."""
+_AGENT = "guest agent"
+_AGENT_S = 180.0
+"""How long the guest agent is asked [s]."""
 _OFF = "waiting: the VM is off, and starts from the repository only while this job runs"
 
 RAN = "ran"
@@ -80,8 +81,8 @@ def restore(context: RestoreContext, plan: RestorePlan, asked: datetime, wishes:
             _set_up(context, plan, offer)
             _start(context, plan)
         _go(context, plan, asked)
-        _wait_agent(context, plan, tending, offer, asked)
-        _move(context, plan, tending, offer)
+        context.watch.phase("running from the repository")
+        _move(context, plan, tending, offer, _AgentWatch(context, plan, asked))
     failpoint("instant.moved")
     return Moved(sum(disk.data_bytes for disk in plan.disks))
 
@@ -169,46 +170,57 @@ def _go(context: RestoreContext, plan: RestorePlan, asked: datetime) -> None:
     failpoint("instant.running")
 
 
-def _wait_agent(context: RestoreContext, plan: RestorePlan, tending: Tending, offer: Offer, asked: datetime) -> None:
-    """Give the guest agent its time before the move begins."""
-    evidence = Evidence(context, plan)
-    if evidence.has("guest agent"):
-        return
-    context.watch.phase("running from the repository")
-    deadline = time.monotonic() + _AGENT_S
-    while time.monotonic() < deadline:
-        domain = tending.look(offer)
-        with tending.bearing():
-            check = _agent_check(domain, context, asked) if domain is not None else None
-            if check is not None:
-                evidence.add(check)
-                return
-        time.sleep(_LOOK_S)
-    evidence.add(Check("guest agent", None, f"no answer within {_AGENT_S:g} s; look at the VM's console"))
+class _AgentWatch:
+    """Asks the guest agent, beside the move, until it answers or its time is over.
 
+    Args:
+        context: The world.
+        plan: Of the run.
+        asked: When the operator asked for the VM [UTC].
+    """
 
-def _agent_check(domain: Domain, context: RestoreContext, asked: datetime) -> Check | None:
-    """What is known of the guest agent; None while it may still come."""
-    if domain_xml.agent_channel(domain_xml.parse(domain.definition().best)) == "absent":
-        return Check("guest agent", None, "the VM has no channel for it")
-    if not quiesce.answers(domain):
-        return None
-    seconds = (context.now() - asked).total_seconds()
-    return Check("guest agent", True, f"answered {seconds:.1f} s after it was asked for")
+    def __init__(self, context: RestoreContext, plan: RestorePlan, asked: datetime) -> None:
+        self._context = context
+        self._asked = asked
+        self._evidence = Evidence(context, plan)
+        self._deadline = time.monotonic() + _AGENT_S
+
+    @property
+    def decided(self) -> bool:
+        """Whether the evidence says what is known of it."""
+        return self._evidence.has(_AGENT)
+
+    def look(self, domain: Domain) -> None:
+        """Ask once, if that is still to be known."""
+        if self.decided:
+            return
+        if domain_xml.agent_channel(domain_xml.parse(domain.definition().best)) == "absent":
+            self._evidence.add(Check(_AGENT, None, "the VM has no channel for it"))
+        elif quiesce.answers(domain):
+            seconds = (self._context.now() - self._asked).total_seconds()
+            self._evidence.add(Check(_AGENT, True, f"answered {seconds:.1f} s after it was asked for"))
+        elif time.monotonic() > self._deadline:
+            self._evidence.add(Check(_AGENT, None, f"no answer within {_AGENT_S:g} s; look at the VM's console"))
 
 
 # -- to local storage ------------------------------------------------------------------------------
 
 
-def _move(context: RestoreContext, plan: RestorePlan, tending: Tending, offer: Offer) -> None:
-    """Pull one disk after the other into its image, however often that breaks off."""
+def _move(context: RestoreContext, plan: RestorePlan, tending: Tending, offer: Offer, agent: _AgentWatch) -> None:
+    """Pull one disk after the other into its image, however often that breaks off.
+
+    It begins at once: what a system reads while it boots comes faster in large pieces than read by read.
+    """
     mover = _Mover(context, plan, tending)
-    context.watch.phase("moving")
-    while True:
+    moved = False
+    while not (moved and agent.decided):
         domain = tending.look(offer)
         with tending.bearing():
-            if domain is not None and mover.step(domain):
-                return
+            if domain is not None and not moved and mover.step(domain):
+                moved = True
+                context.watch.phase("moved: asking the guest agent")
+            if domain is not None:
+                agent.look(domain)
         time.sleep(_LOOK_S)
 
 
@@ -220,7 +232,7 @@ class _Mover:
         self._plan = plan
         self._tending = tending
         self._socket = reverse.socket_in(plan.folder)
-        self._starting = Patience()
+        self._starting = {disk.target: Patience() for disk in plan.disks}
         self._target = ""
         self._done = 0
         self._waiting = False
@@ -236,16 +248,16 @@ class _Mover:
             self._wait_for_start()
             return False
         self._waiting = False
-        target = self._target if self._target in left else left[0] if left else ""
-        if target:
-            self._tend(domain, target)
+        if left:
+            self._tend(domain, self._target if self._target in left else left[0])
         return False
 
     def _tend(self, domain: Domain, target: str) -> None:
         try:
             stand = block_jobs.pull(domain, target)
             if stand is None:
-                if self._starting.due():
+                if self._starting[target].due():
+                    self._context.watch.phase("moving", disk=target)
                     block_jobs.start_pull(domain, target)
                     failpoint("instant.moving")
                 return
