@@ -105,6 +105,8 @@ class Page(Screen[None]):
 
         Ages are minutes mostly, so they are drawn every second only while something runs.
         """
+        if not self.drawable:
+            return
         self._ticks += 1
         if self.ui.picture.jobs.active or self._ticks % _QUIET_TICKS == 0:
             self.grow_older()

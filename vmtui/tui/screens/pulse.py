@@ -23,6 +23,8 @@ from vmtui.tui.screens.vms import TONES
 from vmtui.tui.widgets.frame import Piece, Text
 
 _BAR = 16
+_RARE = (JobKind.REHEARSE,)
+"""Kinds of jobs that have a line only when there was one."""
 _DAY = timedelta(hours=24)
 _LISTED = 4
 
@@ -117,6 +119,8 @@ def job_words(records: tuple[JobRecord, ...], now: datetime) -> list[list[Piece]
     counts = Counter((record.kind, record.state) for record in recent)
     lines: list[list[Piece]] = [[(f"{'':9}{'ok':>6}{'warn':>7}{'fail':>7}", "dim")]]
     for kind in JobKind:
+        if kind in _RARE and not any(counts[kind, state] for state in JobState):
+            continue
         failed = counts[kind, JobState.FAILED]
         warned = counts[kind, JobState.WARNINGS]
         lines.append(
