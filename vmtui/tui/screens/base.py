@@ -105,8 +105,8 @@ class Page(Screen[None]):
 
         Ages are minutes mostly, so they are drawn every second only while something runs.
         """
-        if not self.query("#tabs"):
-            return  # its parts are gone already: the screens are being closed
+        if not self.drawable:
+            return
         self._ticks += 1
         if self.ui.picture.jobs.active or self._ticks % _QUIET_TICKS == 0:
             self.grow_older()
