@@ -70,9 +70,9 @@ def test_anything_else_does_nothing(tmp_path: Path, answer: str) -> None:
 def test_the_typed_verb_names_a_host(tmp_path: Path) -> None:
     asked: list[Any] = []
     names = {" ": "space", "@": "at", "-": "minus"}
-    keys = [names.get(letter, letter) for letter in "rehearse web1@latest --on kvm2"]
+    keys = [names.get(letter, letter) for letter in "rehearse mail1@latest --on kvm1"]
     press(tmp_path, asked, "colon", *keys, "enter", until=LISTENS, then="y")
-    assert [(wish[0], wish[1]) for wish in asked] == [(JobKind.REHEARSE, "kvm2")]
+    assert [(wish[0], wish[1]) for wish in asked] == [(JobKind.REHEARSE, "kvm1")]
 
 
 def test_lists_and_pages_say_what_was_proven(tmp_path: Path) -> None:

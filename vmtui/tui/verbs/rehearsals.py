@@ -32,14 +32,14 @@ def _host(app: VmtuiApp, point: PointView) -> str:
     return point.host if point.host in known else next(iter(known), "")
 
 
-def no_rehearsal(app: VmtuiApp, focus: Focus) -> str:
-    """Why nothing can be rehearsed."""
+def no_rehearsal(app: VmtuiApp, focus: Focus, host: str = "") -> str:
+    """Why nothing can be rehearsed; on the point's own host if none is named."""
     point = _point(app, focus)
     if point is None:
         return "there is no good restore point to rehearse"
     if not point.good:
         return "the point is damaged; choose another"
-    host = _host(app, point)
+    host = host or _host(app, point)
     return read_only(app, [host]) if host else "no host is configured"
 
 

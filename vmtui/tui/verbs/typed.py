@@ -120,7 +120,7 @@ def _rehearse(app: VmtuiApp, words: Words) -> None:
             raise unknown("host", host, app.settings.hypervisors)
         del rest[place : place + 2]
     focus = _points(app, [_need(rest, "rehearse web1@latest")])
-    if why := rehearsals.no_rehearsal(app, focus) or (host and backups.read_only(app, [host])):
+    if why := rehearsals.no_rehearsal(app, focus, host):
         app.notify(why, severity="warning", markup=False)
     elif host:
         rehearsals.ask(app, focus.points[0], host)
