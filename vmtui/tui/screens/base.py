@@ -96,7 +96,8 @@ class Page(Screen[None]):
 
     def paint(self) -> None:
         """Show the picture as it is now, if there is anything to draw on yet."""
-        if self.drawable:
+        # A page that is being taken away has lost widgets already: at the end, below a dialog that was left open.
+        if self.drawable and not self._pruning:
             self.draw(self.ui.picture)
             self.lines()
 
