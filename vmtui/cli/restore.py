@@ -63,7 +63,7 @@ def restore(
 ) -> int:
     """Bring a restore point back: as a new VM, powered off, unless you say otherwise.
 
-    POINT is an id, the start of one, or VM@latest.
+    POINT is an id, the start of one, VM@latest, or VM@good: the newest without known damage.
     """
     if instant and in_place:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Points by name: which VMs have some, and what `VM@latest` means."""
+"""Points by name: which VMs have some, and what `VM@latest` and `VM@good` mean."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vmtui.repository import PointName, Repository
 
 _LATEST = "latest"
+_GOOD = "good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def _who(repository: Repository, names: Sequence[PointName]) -> tuple[str, str]:
 
 
 def find_point(repository: Repository, text: str) -> PointName:
-    """A point by its id, an unambiguous start of it, or `[host/]VM@latest`.
+    """A point by its id, an unambiguous start of it, or `[host/]VM@latest`, or `[host/]VM@good`: the newest
+    that is there and has no known damage.
 
     Raises:
         UsageError: There is none, or several.
@@ -93,9 +95,9 @@ def find_point(repository: Repository, text: str) -> PointName:
     """
     vm, at, which = text.rpartition("@")
     if at:
-        if which != _LATEST:
-            raise UsageError("NAME-UNKNOWN", f"{text!r}: only VM@latest is known after an @.")
-        return _latest(repository, vm)
+        if which not in (_LATEST, _GOOD):
+            raise UsageError("NAME-UNKNOWN", f"{text!r}: only VM@latest and VM@good are known after an @.")
+        return _latest(repository, vm) if which == _LATEST else _newest_good(repository, vm)
     everything = sorted({*repository.points.names(), *repository.points.lost()}, key=lambda name: name.id)
     found = [name for name in everything if name.id == text] or [
         name for name in everything if name.id.startswith(text) and text
@@ -142,10 +144,20 @@ def _latest(repository: Repository, vm: str) -> PointName:
         raise DamageError(
             "POINT-DAMAGED",
             f"The newest point {name.id} has known damage: {status.damaged}",
-            next_step=f"Choose an older point by its id: vmtui points {vm}",
+            next_step=f"Take the newest without damage, {vm}@good, or choose by id: vmtui points {vm}",
             point=name.id,
         )
     return name
+
+
+def _newest_good(repository: Repository, vm: str) -> PointName:
+    from vmtui.repository import newest_good
+
+    there = [name for name in find_vm(repository, vm) if repository.points.exists(name)]
+    good = newest_good(there, repository.points.statuses())
+    if good is None:
+        raise DamageError("POINT-DAMAGED", f"Every point of {vm} is lost or has known damage.")
+    return good
 
 
 def _check_there(repository: Repository, name: PointName) -> None:
