@@ -42,7 +42,7 @@ def rehearse(client: Client, guest: Guest, *options: str, code: int) -> dict[str
     document: dict[str, Any] = result.json
     assert picture.read_bytes().startswith(PNG)
     assert hashlib.sha256(picture.read_bytes()).hexdigest() == document["picture"]
-    assert throw_away(guest.site) == []
+    assert throw_away(guest.site, document["job"]) == []
     assert (guest.definition(), hashlib.sha256(guest.image.read_bytes()).hexdigest()) == before
     (kept,) = client.points(guest.path)
     assert kept["rehearsed"]["verdict"] == document["verdict"]

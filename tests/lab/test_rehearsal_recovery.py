@@ -44,10 +44,10 @@ def test_killed_worker(client: Client, resting: TestVm, place: str) -> None:
     point = client.backup(resting, "--mode", "cold")["point"]
     before = resting.site.virsh("dumpxml", resting.name), digest(resting.paths["vda"])
     job = start_and_die(client, place, "rehearse", point, *NEVER)
-    wait_until(lambda: throw_away(resting.site) == [], 60, "the caretaker cleared away")
+    wait_until(lambda: throw_away(resting.site, job) == [], 60, "the caretaker cleared away")
     record = finish(client, job)
     assert record["error"]["id"] == "REHEARSAL-FAILED"
-    assert throw_away(resting.site) == []
+    assert throw_away(resting.site, job) == []
     assert client.points(resting)[0]["rehearsed"]["verdict"] == "failed"
     assert (resting.site.virsh("dumpxml", resting.name), digest(resting.paths["vda"])) == before
 
@@ -60,7 +60,7 @@ def test_a_cancelled_one_is_no_verdict(client: Client, resting: TestVm) -> None:
     client.ok("job", "cancel", job)
     record = finish(client, job)
     assert record["state"] == "cancelled"
-    assert throw_away(resting.site) == []
+    assert throw_away(resting.site, job) == []
     assert rehearsals(client, point) == []
 
 

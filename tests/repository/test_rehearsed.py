@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ SEEN = Evidence(picture="iVBORw0KGgo=", console="Kernel panic", result="{}")
 
 def rehearsal(verdict: Verdict, days: int) -> Rehearsal:
     return Rehearsal(
-        verdict, START + days * DAY, "kvm1", JobId("j"), Network.NONE, "the guest agent answered", rto_s=41.0
+        verdict, START + days * DAY, "kvm1", JobId(f"j{days}"), Network.NONE, "the guest agent answered", rto_s=41.0
     )
 
 
@@ -51,6 +52,13 @@ def test_the_newest_counts_and_the_last_proof_stays(repository: Repository, name
     assert not status.damaged
     assert points.evidence(name, status.rehearsed.evidence) == SEEN
     assert [event.rehearsal is not None for event in points.history(name)] == [False, True, True]
+
+
+def test_a_step_that_is_run_again_adds_nothing(repository: Repository, name: PointName) -> None:
+    once = replace(rehearsal(Verdict.FAILED, 1), evidence=new_id(START))
+    for _ in range(2):
+        assert repository.points.rehearsed(name, once, SEEN)
+    assert sorted(objects(repository)) == ["committed", "evidence", "rehearsed"]
 
 
 def test_it_goes_with_the_point(repository: Repository, name: PointName) -> None:

@@ -165,8 +165,8 @@ def _put(raw: Path, name: str, data: bytes) -> None:
     temporary.unlink()
 
 
-def throw_away(site: Site) -> list[str]:
-    """Everything that rehearsals have made on a site: VMs, folders, sockets, firmware variables, TPM states."""
+def throw_away(site: Site, job: str = "") -> list[str]:
+    """Everything that rehearsals have made on a site: VMs, folders, firmware variables, logs; and one job's sockets."""
     found = [name for name in site.domains() if name.startswith("vmtui-rehearsal-")]
     found += [str(path) for path in site.folder.rglob("*vmtui-rehearsal-*")]
-    return found + [str(path) for path in Path("/tmp").glob("vmtui-*/console")]
+    return found + ([str(path) for path in Path("/tmp").glob(f"vmtui-{job}-*")] if job else [])

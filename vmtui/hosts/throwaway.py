@@ -36,7 +36,7 @@ STALE_S = 120
 
 _OTHERS = "others"
 _OTHERS_LIMIT = 4096
-_OTHER = re.compile(r"vmtui-[0-9A-Za-z]{8,12}")
+_OTHER = re.compile(r"vmtui-[0-9A-Za-z-]{8,26}")
 _BEAT_S = 5.0
 _PATIENCE_S = 600
 _LOOKS = 3

@@ -19,6 +19,7 @@ from vmtui.hosts import throwaway
 from vmtui.hosts.guest_commands import Ran
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import FailedError
+from vmtui.model.ids import new_id
 from vmtui.model.progress import Check
 from vmtui.model.rehearsal import Evidence, Network, Rehearsal, Verdict
 from vmtui.rehearsal.capture import Traffic, read_capture
@@ -96,6 +97,7 @@ def rehearse(context: RehearsalContext, plan: RehearsalPlan) -> Outcome:
         boot_s=_rounded(seen.seconds),
         rto_s=None if again or seen.seconds is None else _rounded(rto_s),
         untested=untested,
+        evidence=new_id(context.now()),
         picture=hashlib.sha256(picture).hexdigest() if picture else "",
     )
     checks = [

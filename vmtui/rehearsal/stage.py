@@ -121,7 +121,9 @@ class _Place:
 def _make_folders(session: HostSession, folder: str) -> str:
     """Make the folder of files, and one with a short path for sockets; QEMU's account may pass through both."""
     session.files.make_folder(folder)
-    sockets = session.make_temporary_folder()
+    base = session.environment("TMPDIR", "/tmp")  # noqa: S108  # the folder below it is new and 0700
+    sockets = posixpath.join(base, posixpath.basename(folder).replace(PREFIX, "vmtui-"))
+    session.files.make_folder(sockets)
     if urlsplit(session.host.uri).path != "/session":
         session.run(["chmod", "711", folder, sockets]).checked(session.host.name)
     return sockets

@@ -239,12 +239,15 @@ class Points:
         return [self._event(key) for key in self._events(name) if _kind(key) in list(EventKind)]
 
     def rehearsed(self, name: PointName, rehearsal: Rehearsal, evidence: Evidence) -> bool:
-        """Add a rehearsal to a point's history, after what it saw; durable.
+        """Add a rehearsal to a point's history, after what it saw; durable. Safe to repeat for one job.
 
         Returns:
             Whether the point still stands.
         """
-        entry = new_id(rehearsal.time)
+        told = [event.rehearsal.job for event in self.history(name) if event.rehearsal is not None]
+        if rehearsal.job in told:
+            return self.exists(name)
+        entry = rehearsal.evidence or new_id(rehearsal.time)
         key = f"{name.key}.{entry}.{_EVIDENCE}"
         self._records.put(EVENTS, key, to_plain(evidence))
         failpoint("rehearsal.kept")
