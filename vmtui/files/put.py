@@ -32,7 +32,7 @@ _LOOK = '[ -d "$1" ] && exit 10; { [ -e "$1" ] || [ -L "$1" ]; } && exit 11; [ -
 _MAKE = 'umask 077; set -C; : > "$1"'
 _HASH = 'sha256sum < "$1"'
 _NAME = (
-    'chmod "$3" "$1" || exit 1; chown "$4" "$1" || exit 1; touch -d "@$5" "$1"; '
+    'chown "$4" "$1" || exit 1; chmod "$3" "$1" || exit 1; touch -d "@$5" "$1"; '
     '[ "$6" = yes ] || { [ ! -e "$2" ] && [ ! -L "$2" ]; } || exit 11; mv -f "$1" "$2"'
 )
 _REMOVE = 'rm -f "$1"'
