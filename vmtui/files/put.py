@@ -62,11 +62,16 @@ class Outcome:
 
 @contextmanager
 def guest_of(settings: Settings, host: str, uuid: VmId, name: str) -> Iterator[Guest]:
-    """A guest, by a login of its own.
+    """A guest that may be written to, by a login of its own.
 
     Raises:
+        RefusedError: Read-only mode, for everything or for its host.
         UnreachableError: Its host does not answer.
     """
+    configured = settings.hosts.get(host)
+    if settings.read_only or (configured is not None and configured.read_only):
+        what = "vmtui" if settings.read_only else f"the host {host}"
+        raise RefusedError("READ-ONLY", f"Putting a file into {host}/{name} was refused: {what} is set to read-only.")
     with connect(settings, host) as session:
         yield Guest(f"{host}/{name}", GuestAgent(Domain(session, uuid)))
 
