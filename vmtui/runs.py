@@ -28,6 +28,11 @@ class RunNotes:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.folder / name)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the new name, too
+        finally:
+            os.close(folder)
 
     def noted(self, name: str) -> bool:
         """Whether a fact was written down."""

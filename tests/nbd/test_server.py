@@ -141,6 +141,18 @@ class Lying(Patchwork):
         return super().read(offset, length)[:-1]
 
 
+def test_a_request_is_answered_whatever_becomes_of_the_word_of_its_trouble(tmp_path: Path) -> None:
+    """A request without an answer would hang in the guest for ever."""
+
+    def deaf(*_: object) -> None:
+        raise RuntimeError("nobody listens")
+
+    content = bytes(range(1, 17)) * (BLOCK // 16) * 2
+    server = NbdServer({"vda": Patchwork(content, broken=frozenset({BLOCK}))}, deaf)
+    with ours(tmp_path / "s", server) as at, closing(connect(at, "vda")) as client, pytest.raises(FailedError):
+        list(client.read([(BLOCK, BLOCK)]))
+
+
 def test_a_source_that_gives_too_little_is_an_error(tmp_path: Path) -> None:
     server = NbdServer({"vda": Lying(b"x" * BLOCK)})
     with (

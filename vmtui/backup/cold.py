@@ -19,7 +19,7 @@ from vmtui.backup.transfer import DiskRead, DiskTransfer, SampleDiffersError, So
 from vmtui.failpoint import failpoint
 from vmtui.hosts import checkpoints, storage
 from vmtui.hosts.disk_server import EXPORT, DiskServer, served
-from vmtui.hosts.domains import Domain
+from vmtui.hosts.domains import Domain, save_path
 from vmtui.hosts.guard import Duty, Guard
 from vmtui.hosts.images import image_info
 from vmtui.model.errors import FailedError, VmtuiError
@@ -66,6 +66,7 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
             "JOB-INTERRUPTED",
             f"The worker died while {plan.name} was held down for a cold backup. The VM runs again; there is no new point.",
         )
+    _refuse_saved(context, domain, plan)
     context.keep_definition(domain.definition())
     with _held_down(context, domain, plan):
         now = context.now()
@@ -93,6 +94,18 @@ def read(context: BackupContext, plan: BackupPlan, writer: BlobWriter) -> ColdRe
         hypervisor=version_text(hypervisor),
         state=state,
     )
+
+
+def _refuse_saved(context: BackupContext, domain: Domain, plan: BackupPlan) -> None:
+    """Return if a VM that is off was not saved since it was planned.
+
+    Raises:
+        FailedError: It was: a point without its memory would call itself that of a VM that had shut down.
+    """
+    if plan.managed_save or domain.state().active:
+        return
+    if context.session.files.exists(save_path(context.session, plan.name)):
+        raise FailedError("VM-STARTED", f"{plan.name} was saved after its backup was planned. There is no new point.")
 
 
 # -- holding the VM down -------------------------------------------------------------------------

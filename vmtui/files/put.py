@@ -32,7 +32,7 @@ _LOOK = '[ -d "$1" ] && exit 10; { [ -e "$1" ] || [ -L "$1" ]; } && exit 11; [ -
 _MAKE = 'umask 077; set -C; : > "$1"'
 _HASH = 'sha256sum < "$1"'
 _NAME = (
-    'chmod "$3" "$1" || exit 1; chown "$4" "$1" || exit 1; touch -d "@$5" "$1"; '
+    'chown "$4" "$1" || exit 1; chmod "$3" "$1" || exit 1; touch -d "@$5" "$1"; '
     '[ "$6" = yes ] || { [ ! -e "$2" ] && [ ! -L "$2" ]; } || exit 11; mv -f "$1" "$2"'
 )
 _REMOVE = 'rm -f "$1"'
@@ -62,11 +62,16 @@ class Outcome:
 
 @contextmanager
 def guest_of(settings: Settings, host: str, uuid: VmId, name: str) -> Iterator[Guest]:
-    """A guest, by a login of its own.
+    """A guest that may be written to, by a login of its own.
 
     Raises:
+        RefusedError: Read-only mode, for everything or for its host.
         UnreachableError: Its host does not answer.
     """
+    configured = settings.hosts.get(host)
+    if settings.read_only or (configured is not None and configured.read_only):
+        what = "vmtui" if settings.read_only else f"the host {host}"
+        raise RefusedError("READ-ONLY", f"Putting a file into {host}/{name} was refused: {what} is set to read-only.")
     with connect(settings, host) as session:
         yield Guest(f"{host}/{name}", GuestAgent(Domain(session, uuid)))
 

@@ -46,7 +46,6 @@ def firmware_state(session: HostSession, domain: Element, uuid: VmId, name: str)
 
     Raises:
         UnreachableError: The host does not answer.
-        FailedError: A folder cannot be listed.
     """
     files: list[Belonging] = []
     left_out: list[LeftOut] = []
@@ -58,15 +57,21 @@ def firmware_state(session: HostSession, domain: Element, uuid: VmId, name: str)
             files.append(Belonging(Role.NVRAM, path or nvram_path(session, name)))
     backend = domain_xml.tpm_backend(domain)
     if backend is not None:
-        reason = _foreign_tpm(backend)
-        if reason:
+        state, reason = _tpm_state(session, backend, uuid)
+        files += state
+        if not state:
             left_out.append(LeftOut(Role.TPM, reason, disk=False))
-        else:
-            state = list(_tpm_files(session, tpm_folder(session, uuid)))
-            files += state
-            if not state:
-                left_out.append(LeftOut(Role.TPM, "it has no state: the VM was never started", disk=False))
     return Found(tuple(files), tuple(left_out))
+
+
+def _tpm_state(session: HostSession, backend: Element, uuid: VmId) -> tuple[list[Belonging], str]:
+    """The files of a TPM's state, and why there are none."""
+    if reason := _foreign_tpm(backend):
+        return [], reason
+    try:
+        return tpm_files(session, uuid), "it has no state: the VM was never started"
+    except FailedError as error:  # only root and the TPM's own account may look into it
+        return [], error.cause
 
 
 def _foreign_tpm(backend: Element) -> str:
@@ -78,11 +83,20 @@ def _foreign_tpm(backend: Element) -> str:
     return ""
 
 
-def _tpm_files(session: HostSession, folder: str) -> Iterator[Belonging]:
+def tpm_files(session: HostSession, uuid: VmId) -> list[Belonging]:
+    """The files of an emulated TPM's state.
+
+    Raises:
+        FailedError: Its folder cannot be listed.
+        UnreachableError: The host does not answer.
+    """
+    folder = tpm_folder(session, uuid)
+    found = []
     for part in _below(session, folder, "", _DEPTH):
         path = posixpath.join(folder, part)
         answer = session.run(["stat", "-c", "%U:%G", path])
-        yield Belonging(Role.TPM, path, part, answer.output.strip() if answer.status == 0 else "")
+        found.append(Belonging(Role.TPM, path, part, answer.output.strip() if answer.status == 0 else ""))
+    return found
 
 
 def _below(session: HostSession, folder: str, prefix: str, depth: int) -> Iterator[str]:

@@ -172,8 +172,13 @@ class Domain:
         self.call("pause the VM", lambda domain: domain.suspend())
 
     def resume(self) -> None:
-        """Let its processors run on."""
-        self.call("resume the VM", lambda domain: domain.resume())
+        """Let its processors run on. Safe to repeat: libvirt refuses to resume what runs, which is what is wanted."""
+
+        def resume(domain: libvirt.virDomain) -> None:
+            if domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+                domain.resume()
+
+        self.call("resume the VM", resume)
 
     def start(self, *, paused: bool = False, deadline_s: float = 60.0) -> None:
         """Start it.

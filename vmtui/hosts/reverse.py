@@ -37,13 +37,16 @@ esac
 rm -f "$folder/s" "$folder/login"
 carrier=$$
 while [ "$carrier" -gt 1 ] && ! sshd "$carrier"; do carrier=$(field "$carrier" 2); done
+set -C  # QEMU's account may write here once the folder was handed over: no link of its making is followed
 [ "$carrier" -gt 1 ] && echo "$carrier $(field "$carrier" 20)" >"$folder/login"
 exit 0
 """
 
 _HAND_OVER = r"""
-owner=$(stat -c %u:%g "$1") && [ "$owner" != "$(stat -c %u:%g "$2")" ] || exit 0
-exec chown "$owner" "$2" "$2/s"
+owner=$(stat -c %u:%g "$1") && found=$(stat -c %u:%g "$2" "$2/s") || exit 1
+[ "$found" != "$owner
+$owner" ] || exit 0
+exec chown -h "$owner" "$2/s" "$2"
 """
 
 

@@ -196,7 +196,7 @@ _ROWS = (
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),
     (
         "VM-STARTED",
-        "The VM was started while its saved memory and its disks were read, so that they do not fit each other.",
+        "The VM was started or saved while it was backed up, so that its memory and its disks would not fit each other.",
         "Back it up again.",
     ),
     ("VM-STOPPED", "The VM stopped while it was backed up, and its frozen view went with it.", "Back it up again."),

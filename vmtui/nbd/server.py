@@ -159,8 +159,10 @@ class _Connection:
                 else:
                     status = list(_descriptors(agreed.export, offset, length, 1 if flags & wire.REQ_ONE else None))
             except Exception as error:  # noqa: BLE001  # the edge of this thread: the client is told, and whoever serves
-                self._trouble(agreed.name, offset, length, error)
-                answer.error(errno.EIO, error.cause if isinstance(error, VmtuiError) else "")
+                try:
+                    self._trouble(agreed.name, offset, length, error)
+                finally:  # a request without an answer would hang in the guest for ever
+                    answer.error(errno.EIO, error.cause if isinstance(error, VmtuiError) else "")
                 return
             if kind == Command.READ:
                 answer.data(parts)

@@ -11,7 +11,7 @@ from vmtui.hosts.fitness import machine_checks
 from vmtui.model.codec import format_instant
 from vmtui.model.errors import RefusedError
 from vmtui.model.ids import JobId
-from vmtui.model.point import RestorePoint
+from vmtui.model.point import RestorePoint, Role
 from vmtui.model.progress import Check
 from vmtui.model.rehearsal import Network
 from vmtui.rehearsal.context import RehearsalContext
@@ -161,5 +161,6 @@ def _signs(domain: Element, request: RehearsalRequest, marker: Marker) -> Check:
 
 def _boot_files(point: RestorePoint, domain: Element) -> list[Check]:
     held = {item.role for item in point.files}
-    lost = [item.role for item in domain_xml.boot_files(domain) if item.role != "nvram" and item.role not in held]
+    needed = [item.role for item in domain_xml.boot_files(domain) if item.role != Role.LOADER]  # that is the host's own
+    lost = [role for role in needed if role not in held]
     return [Check("boot files", False, f"the point does not hold its {', '.join(lost)}")] if lost else []

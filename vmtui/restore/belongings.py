@@ -30,6 +30,11 @@ def place_files(flight: Preflight, known: list[Pool]) -> None:
         if item.role not in _KNOWN:
             flight.undone("files", f"{item.label} is of a kind that this vmtui does not know; it is left away")
             continue
+        if not is_safe_part(item.role, item.part):
+            flight.failed(
+                "files", f"{item.label} has a name that leads elsewhere; the point's manifest is not believed"
+            )
+            continue
         if item.role == Role.LOADER or (item.role == Role.SAVE and not _wakes(flight)):
             continue
         _place(flight, item, _path_of(flight, item, known))
@@ -39,6 +44,13 @@ def place_files(flight: Preflight, known: list[Pool]) -> None:
     _set_aside(flight)
     if flight.files and not any(check.name == "files" for check in flight.checks):
         flight.passed("files", ", ".join(f"{item.label}: {item.path}" for item in flight.files))
+
+
+def is_safe_part(role: str, part: str) -> bool:
+    """Whether what tells files of a role apart stays below its folder: a manifest is no path to trust. Pure."""
+    names = part.split("/") if part else []
+    deep = role == Role.TPM  # its folder has folders; everything else is one name
+    return all(name not in ("", ".", "..") for name in names) and (deep or len(names) <= 1)
 
 
 def _place(flight: Preflight, item: CapturedFile, path: str) -> None:
@@ -161,6 +173,13 @@ def _wakes(flight: Preflight) -> bool:
     gone = [
         item.name for item in flight.point.left_out if item.disk and not item.reason.startswith(("cdrom", "floppy"))
     ]
+    if flight.request.instant:
+        flight.undone(
+            "memory",
+            "the point holds saved memory, which knows the disks as they were, not as they are moved while the VM runs; "
+            "it starts anew from its disks, as after a power cut (without --instant it can wake)",
+        )
+        return False
     if not flight.request.keeps_identity:
         flight.undone(
             "memory",
@@ -176,16 +195,21 @@ def _wakes(flight: Preflight) -> bool:
 
 
 def _set_aside(flight: Preflight) -> None:
-    """Saved memory and TPM files of the VM as it is now, which would not fit the restored disks."""
-    if not flight.replaces_vm:
-        return
+    """Saved memory and TPM files of the VM as it is now, which would not fit the restored disks.
+
+    Where no VM is replaced, saved memory that libvirt would load over the restored disks at the first start is nobody's
+    to take away but the operator's.
+    """
     session = flight.session
+    memory = save_path(session, flight.name)
+    if not flight.replaces_vm:
+        if not any(item.role == Role.SAVE for item in flight.files) and session.files.exists(memory):
+            flight.failed("memory", f"{memory} on {session.host.name} is a VM's saved memory; move it away first")
+        return
     placed = {item.path for item in flight.files}
-    old = [save_path(session, flight.name)]
-    parts = {item.part for item in flight.point.files if item.role == Role.TPM}
-    if parts:
-        state = belongings.firmware_state(session, flight.domain, flight.uuid, flight.name)
-        old += [item.path for item in state.files if item.role == Role.TPM]
+    old = [memory]
+    if any(item.role == Role.TPM for item in flight.point.files):
+        old += [item.path for item in belongings.tpm_files(session, flight.uuid)]
     flight.asides = [Aside(path) for path in old if path not in placed and session.files.exists(path)]
 
 

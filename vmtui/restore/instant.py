@@ -17,13 +17,14 @@ from datetime import datetime
 from xml.etree.ElementTree import tostring
 
 from vmtui.failpoint import failpoint
-from vmtui.hosts import block_jobs, checkpoints, domain_xml, domains, quiesce, reverse, storage
+from vmtui.hosts import block_jobs, checkpoints, domain_xml, quiesce, reverse, storage
 from vmtui.hosts.domains import Domain
 from vmtui.model.errors import FailedError, RefusedError, VmtuiError
 from vmtui.model.progress import Check
 from vmtui.restore import run as steps
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Fitted
+from vmtui.restore.placing import check_untouched, set_aside
 from vmtui.restore.plan import RestorePlan
 from vmtui.restore.tending import Evidence, Patience, Tending, Wishes
 from vmtui.serving import Offer, back_by_offer, create_overlay
@@ -139,6 +140,8 @@ def _start(context: RestoreContext, plan: RestorePlan) -> None:
     """Start it paused and mark the instant, so that all that it will write is known."""
     domain = Domain(context.session, plan.uuid)
     if not domain.state().active:
+        set_aside(context, plan)
+        Evidence(context, plan).add(*check_untouched(context, plan))
         domain.start(paused=True)
     failpoint("instant.started")
     name = checkpoint_name(context, plan)
@@ -311,7 +314,7 @@ def abandon(context: RestoreContext, plan: RestorePlan, *, discard: bool) -> Non
     if has_run(context, plan) and not discard:
         raise RefusedError("VM-FROM-REPOSITORY", f"{plan.name} has run: its images hold what it wrote.")
     session = context.session
-    if domains.exists(session, plan.uuid):
+    if steps.is_ours(context, plan):
         Domain(session, plan.uuid).power_off()
     steps.abandon(context, plan)
     reverse.remove(session, plan.folder)

@@ -43,14 +43,23 @@ def prove(context: RestoreContext, plan: RestorePlan) -> list[Check]:
     if not evidence.has("local storage"):
         evidence.add(*_stand_alone(context, plan, domain))
     if not evidence.has("compared"):
-        evidence.add(*_compare(context, plan, domain))
+        try:
+            evidence.add(*_compare(context, plan, domain))
+        except (DamageError, FailedError):  # it stands on its own all the same, so nothing of ours stays behind
+            with contextlib.suppress(VmtuiError):
+                _clear_up(context, plan, domain)
+            raise
     failpoint("instant.compared")
+    _clear_up(context, plan, domain)
+    return evidence.checks
+
+
+def _clear_up(context: RestoreContext, plan: RestorePlan, domain: Domain) -> None:
     _forget_mark(context, plan, domain)
     with contextlib.suppress(DamageError):  # the point was pruned meanwhile; pausing on errors does no harm
         _usual_policies(context, plan, domain)
     reverse.remove(context.session, plan.folder)
     end_session(context, plan)
-    return evidence.checks
 
 
 def _stand_alone(context: RestoreContext, plan: RestorePlan, domain: Domain) -> list[Check]:

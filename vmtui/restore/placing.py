@@ -118,7 +118,12 @@ def set_aside(context: RestoreContext, plan: RestorePlan) -> None:
 def bring_back(session: HostSession, plan: RestorePlan) -> None:
     """Undo `set_aside`. Safe to repeat."""
     for aside in plan.asides:
-        if session.files.exists(aside.kept_path(plan.run)) and not session.files.exists(aside.path):
+        if not session.files.exists(aside.kept_path(plan.run)):
+            continue
+        there = session.files.info(aside.path) if aside.path == save_path(session, plan.name) else None
+        if there is not None and there.size == 0:
+            session.files.remove(aside.path)  # a worker died, or libvirt failed, inside `saved.forget`
+        if not session.files.exists(aside.path):
             session.files.rename(aside.kept_path(plan.run), aside.path)
 
 

@@ -127,9 +127,14 @@ def _set_state_aside(context: RestoreContext, kept: Kept, domain: Domain) -> lis
     doomed.append(memory)
     checks = []
     for path in doomed:
-        if path not in back and session.files.exists(path):
-            aside = f"{path}.reverted-{kept.run}"
+        aside = f"{path}.reverted-{kept.run}"
+        if path in back:
+            continue
+        there = session.files.info(path)
+        forgetting = there is not None and there.size == 0 and session.files.exists(aside)  # a predecessor died there
+        if there is not None and not forgetting:
             session.files.rename(path, aside)
+        if session.files.exists(aside):
             if path == memory:
                 saved.forget(domain, path)
             checks.append(

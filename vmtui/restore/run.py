@@ -48,6 +48,9 @@ _WAKE_S = 600.0
 """A VM that wakes from saved memory reads all of it before it runs [s]."""
 _RECORD_LIMIT = 16 << 20
 
+MADE = "made"
+"""Note of a run: name and UUID were free, and the VM that has them from now on is this run's."""
+
 
 # -- prepare -------------------------------------------------------------------------------------
 
@@ -360,10 +363,11 @@ def define(context: RestoreContext, plan: RestorePlan, domain: Domain, fitted: F
         FailedError: libvirt refuses.
     """
     session = context.session
-    if not plan.replaces_vm:
-        _check_still_free(session, plan, domain)
     if plan.replaces_vm:
         _forget_checkpoints(context, domain)
+    elif not context.notes(plan.run).noted(MADE):
+        _check_still_free(session, plan, domain)
+        context.notes(plan.run).note(MADE)
     result = defining.define(session, fitted.xml)
     dropped = missing_elements(fitted.xml, result.xml)
     checks = [Check("definition", True, f"{plan.name} is defined with uuid {plan.uuid}")]
@@ -382,10 +386,9 @@ def define(context: RestoreContext, plan: RestorePlan, domain: Domain, fitted: F
 
 def _check_still_free(session: HostSession, plan: RestorePlan, domain: Domain) -> None:
     """libvirt replaces a definition of the same name and UUID without a word, so look again."""
-    other = domains.find_domain(session, plan.name)
-    if other is not None and other.uuid != plan.uuid:
+    if domains.find_domain(session, plan.name) is not None:
         raise RefusedError("TARGET-EXISTS", f"A VM named {plan.name} appeared on {session.host.name} meanwhile.")
-    if domains.exists(session, domain.uuid) and domain.name() != plan.name:
+    if domains.exists(session, domain.uuid):
         raise RefusedError(
             "TARGET-EXISTS", f"A VM with the UUID {plan.uuid} appeared on {session.host.name} meanwhile."
         )
@@ -471,7 +474,7 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     if not plan.replaces_vm:
         for saved in (item for item in plan.files if item.role == Role.SAVE and installed):
             _swap_back(session, saved, plan.run)  # libvirt undefines no VM that has saved memory
-        _undefine_ours(session, plan)
+        _undefine_ours(context, plan)
     if installed:
         for place in places(plan):
             _swap_back(session, place, plan.run)
@@ -489,10 +492,16 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
         context.watch.note(f"{plan.name} had been shut down and was started again with its old disks")
 
 
-def _undefine_ours(session: HostSession, plan: RestorePlan) -> None:
+def is_ours(context: RestoreContext, plan: RestorePlan) -> bool:
+    """Whether the VM of that UUID is there, and was made by this run: a lost VM may come back by itself meanwhile."""
+    return context.notes(plan.run).noted(MADE) and domains.exists(context.session, plan.uuid)
+
+
+def _undefine_ours(context: RestoreContext, plan: RestorePlan) -> None:
     """Take away a definition that this run made: it is off and uses this run's disks."""
+    session = context.session
     domain = Domain(session, plan.uuid)
-    if not domains.exists(session, plan.uuid) or domain.state().active:
+    if not is_ours(context, plan) or domain.state().active:
         return
     used = {disk.path for disk in domain_xml.disks(domain_xml.parse(domain.definition().inactive))}
     if used.issuperset(disk.path for disk in plan.disks):

@@ -9,6 +9,7 @@ itself at its next request. What it asked for meanwhile fails there: a VM on top
 from __future__ import annotations
 
 import contextlib
+import logging
 import posixpath
 import secrets
 import threading
@@ -18,10 +19,12 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from vmtui.hosts import HostSession, reverse
-from vmtui.model.errors import VmtuiError
+from vmtui.model.errors import FailedError, VmtuiError
 from vmtui.nbd import Export, NbdServer
 from vmtui.repository import Repository
 from vmtui.repository.disk_view import DiskView
+
+_LOG = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
 """How often the login is looked at [s]."""
@@ -187,6 +190,9 @@ class Offer:
                 return
             except VmtuiError as error:
                 self.trouble = error
+            except Exception as error:  # noqa: BLE001  # the edge of this thread: without it the VM has no disks for good
+                _LOG.exception("the disks at %s are not offered", self._folder)
+                self.trouble = FailedError("INTERNAL", f"{type(error).__name__}: {error}")
             self._stop.wait(_PAUSE_S[min(tries, len(_PAUSE_S) - 1)])
             tries += 1
 
