@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vmtui.hosts import belongings, defining, domain_xml, domains, reverse
+from vmtui.hosts import belongings, defining, domain_xml, domains, reverse, saved
 from vmtui.hosts.domains import save_path
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId, VmId
@@ -108,6 +108,20 @@ def test_saved_memory_comes_back_although_a_worker_died_while_libvirt_forgot_it(
     session.files.content[Aside(memory).kept_path(RUN)] = b"older"
     bring_back(session, plan)
     assert session.files.content[memory] == b"memory"
+
+
+def test_memory_that_was_saved_anew_is_not_forgotten() -> None:
+    session = session_with(Files())
+    memory = save_path(session, "web1")
+    session.files.content = {memory: b"newer"}
+    removed: list[str] = []
+    domain: Any = SimpleNamespace(session=session, call=lambda what, _: removed.append(what))
+    with pytest.raises(FailedError, match="saved meanwhile"):
+        saved.forget(domain, memory)
+    assert not removed
+    session.files.content = {memory: b""}  # a predecessor died there
+    saved.forget(domain, memory)
+    assert removed
 
 
 class Flight:

@@ -6,6 +6,7 @@ import libvirt
 
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.session import HostSession
+from vmtui.model.errors import FailedError
 
 
 def definition(session: HostSession, path: str) -> str:
@@ -38,8 +39,13 @@ def forget(domain: Domain, path: str) -> None:
     libvirt clears the flag only together with the file, so an empty one is put there for it to remove.
 
     Raises:
-        FailedError: libvirt refused.
+        FailedError: libvirt refused, or memory was saved anew, which libvirt would delete.
     """
-    if not domain.session.files.exists(path):
+    there = domain.session.files.info(path)
+    if there is None:
         domain.session.files.write_new(path, b"")
+    elif there.size:
+        raise FailedError(
+            "TARGET-EXISTS", f"{path} on {domain.session.host.name} holds memory that was saved meanwhile."
+        )
     domain.call("forget the saved memory", lambda handle: handle.managedSaveRemove(0))
