@@ -200,6 +200,8 @@ def _set_aside(flight: Preflight) -> None:
     Where no VM is replaced, saved memory that libvirt would load over the restored disks at the first start is nobody's
     to take away but the operator's.
     """
+    if flight.has_failed("name"):
+        return  # such a name may be that of no file
     session = flight.session
     memory = save_path(session, flight.name)
     if not flight.replaces_vm:

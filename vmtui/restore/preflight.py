@@ -72,6 +72,10 @@ class Preflight:
         """Note a check that failed."""
         self.checks.append(Check(name, False, detail))
 
+    def has_failed(self, name: str) -> bool:
+        """Whether a check of that name failed."""
+        return any(check.name == name and check.ok is False for check in self.checks)
+
     def undone(self, name: str, detail: str) -> None:
         """Note a check that could not be done."""
         self.checks.append(Check(name, None, detail))
