@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmtui.tui.verbs import (
+    again,
     backups,
     files,
     host_points,
@@ -41,7 +42,7 @@ ACTIONS = (
     Command("repo.sync", ("s",), "Send", "Send to the copies what is missing there.", upkeep.sync, Danger.SAFE, "vmtui repo sync NAME", ("repo",), upkeep.no_sync, footer=98),
     Command("repo.repair", ("m",), "Mend", "Make the index anew, and save what is whole from damaged packs.", upkeep.repair, Danger.STOPS, "vmtui repo repair", ("repo",), upkeep.no_work, footer=99),
     Command("job.cancel", ("c",), "Cancel", "Ask the job to stop; it cleans up first.", backups.cancel_job, Danger.STOPS, "vmtui job cancel {job}", _JOB_VIEWS, backups.no_cancel, footer=10),
-    Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", backups.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, backups.no_again, footer=11),
+    Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", again.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, again.no_again, footer=11),
     Command("host.trust", ("t",), "Trust", "Show a host's SSH key, and accept it if it is the host's own.", trust.trust, Danger.STOPS, "vmtui host trust {host}", ("hosts",), trust.no_trust, footer=10),
     Command("host.add", ("n",), "New host", "Add a host to the configuration.", hosts.ask_host, Danger.NONE, "vmtui host add {host} ADDRESS", ("hosts",), hosts.no_adding, footer=11),
     Command("host.backup", ("b",), "Keep", "Make a host point: networks, pools, filters, secrets, configuration files, packages.", host_points.keep, Danger.SAFE, "vmtui host backup {host}", _HOST_VIEWS, host_points.no_keeping, footer=9),
