@@ -344,7 +344,7 @@ def plain(asked: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_question(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = watched(monkeypatch, case)
-    answer = words(case.word) + ["enter"] if case.word else ["y"]
+    answer = [*words(case.word), "enter"] if case.word else ["y"]
 
     async def script(hands: Play) -> None:
         app = hands.app

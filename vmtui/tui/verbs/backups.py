@@ -181,10 +181,12 @@ def start_verify(app: VmtuiApp, focus: Focus) -> None:
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-def no_cancel(_app: VmtuiApp, focus: Focus) -> str:
+def no_cancel(app: VmtuiApp, focus: Focus) -> str:
     """Why the job cannot be cancelled."""
     if not focus.jobs:
         return "choose a job"
+    if reason := read_only(app, [record.host for record in focus.jobs if record.runs_from_repository]):
+        return reason
     return "" if any(not record.state.final for record in focus.jobs) else "it has ended already"
 
 
