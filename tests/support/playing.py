@@ -11,7 +11,11 @@ from typing import Any
 from textual.pilot import Pilot
 
 from tests.support.pictures import NOW, StillApp, example, running, shown, uuid
+from vmtui.backup.plan import DiskPlan
+from vmtui.backup.preview import Preview
+from vmtui.calls import Call
 from vmtui.model.ids import JobId
+from vmtui.model.point import DiskKind, FullReason, LeftOut, Mode
 from vmtui.model.progress import Check
 from vmtui.restore.offers import Offers
 from vmtui.restore.plan import DiskPlacement, RestorePlan, RestoreRequest, Step, command_of, unchecked_by
@@ -158,3 +162,29 @@ def prune_plan(name: str = "web1") -> PrunePlan:
         for view in own
     )  # fmt: skip
     return PrunePlan(NOW - timedelta(minutes=1), points, 0)
+
+
+def preview_of(mode: Mode, *, full: bool) -> Preview:
+    """What a host would say of a backup: one disk with tracked changes, one without, one that is left out."""
+    tracked = mode is not Mode.COLD and not full
+    why = None if tracked else FullReason.FORCED if full else FullReason.TRACKING_OFF
+    disks = (
+        DiskPlan("vda", "qcow2", DiskKind.INCREMENTAL if tracked else DiskKind.FULL, why, True, "/images/a", 20 << 30, "file", "virtio"),
+        DiskPlan("vdb", "raw", DiskKind.FULL, FullReason.RAW, False, "/images/b", 5 << 30, "file", "virtio"),
+    )  # fmt: skip
+    return Preview(
+        mode, "running", disks, (LeftOut("sda", "a physical disk that was passed through"),), (),
+        {"vda": 700 << 20} if tracked else {}, 300.0, "disconnected",
+    )  # fmt: skip
+
+
+CALLS = tuple(
+    Call(NOW.timestamp() - age, host, kind, what, seconds, result, by)
+    for age, host, kind, what, seconds, result, by in (
+        (1.0, "kvm1", "libvirt", "listing the VMs", 0.012, "ok", "screens"),
+        (2.5, "kvm1", "command", "qemu-img info --output=json -U /images/web1.qcow2", 0.25, "exit 0", "worker"),
+        (4.0, "kvm2", "libvirt", "logging in", 10.0, "HOST-UNREACHABLE", "screens"),
+        (80.0, "kvm1", "file", "reading /etc/libvirt/qemu.conf", 0.004, "ok", "worker"),
+        (90.0, "kvm1", "socket", "/run/vmtui-1/nbd.sock", 1.5, "ok", "worker"),
+    )
+)

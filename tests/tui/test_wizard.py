@@ -259,7 +259,7 @@ def test_a_failed_check_lets_nobody_pass(tmp_path: Path, monkeypatch: pytest.Mon
     async def script(wizard: Wizard) -> None:
         await wizard.open()
         await wizard.to(MAPPING)
-        assert "✗ failed    room" in wizard.hands.text
+        assert "✗ FAILED   room" in wizard.hands.text
         await wizard.to(PLAN)
         await wizard.hands.press(NEXT)
         assert wizard.page.step == PLAN

@@ -61,9 +61,9 @@ SHOWS = (
     Command("files.side", ("tab", "shift+tab"), "Side", "To the other pane.", files.other_side, views=("files",), footer=14),
     Command("show.xml", ("x",), "XML", "The VM's definition as it was backed up; passwords are hidden.", shows.show_definition, twin="vmtui show {point} --xml", views=_POINT_VIEWS, why_not=shows.no_point, footer=41),
     Command("show.log", ("l",), "Log", "What happened to it: the log, filtered to what is chosen.", shows.show_log, twin="vmtui log", views=("vms", "vm", "points", "jobs", "job", "hosts", "host"), why_not=shows.no_log, footer=45),
-    Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", footer=50),
+    Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", why_not=shows.no_explanation, footer=50),
     Command("show.calls", ("at",), "Calls", "Every call to a host with its duration.", shows.show_calls, twin="vmtui calls"),
-    Command("copy.menu", ("y",), "Copy", "Copy name, error, the equivalent command line, JSON.", sheets.copy_menu, footer=60),
+    Command("copy.menu", ("y",), "Copy", "Copy name, error, the equivalent command line, JSON.", sheets.copy_menu, why_not=sheets.no_copy, footer=60),
     Command("app.theme", (), "Theme", "Choose the colours.", sheets.choose_theme),
 )  # fmt: skip
 

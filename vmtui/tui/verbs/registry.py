@@ -99,7 +99,7 @@ def fill(template: str, focus: Focus) -> str:
     """Put names into a command line. Pure."""
     import shlex
 
-    vms = [row.path for row in focus.vms]
+    vms = [row.path for row in focus.vms] or [f"{job.host}/{job.vm}" for job in focus.jobs[:1] if job.host and job.vm]
     points: list[str] = [view.id for view in focus.points]
     jobs: list[str] = [record.id for record in focus.jobs[:1]]
     first: dict[str, list[str]] = {
