@@ -107,7 +107,7 @@ def fill(template: str, focus: Focus) -> str:
         "vms": vms or ["VM"],
         "which": vms,
         "point": points[:1] or ([f"{vms[0]}@latest"] if vms else ["POINT"]),
-        "points": points or [f"{vm}@latest" for vm in vms] or ["POINT"],
+        "points": points or [f"{vm}@latest" for vm in vms] or ["--all" if focus.view == "repo" else "POINT"],
         "job": jobs or ["JOB"],
         "host": [view.name for view in focus.hosts[:1]] or ["HOST"],
         "id": ["ID"],

@@ -125,6 +125,8 @@ def copies(focus: Focus, app: VmtuiApp) -> dict[str, str]:
         offers["name"] = focus.jobs[0].id
     elif focus.hosts:
         offers["name"] = focus.hosts[0].name
+    if line := getattr(app.page, "command_line", ""):
+        offers["CLI restore"] = line
     if error := _error_text(focus):
         offers["error"] = error
     for command in app.registry.of_view(focus.view):
