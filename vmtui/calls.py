@@ -1,12 +1,13 @@
 """What was asked of hosts: every libvirt call, remote command and file operation, with its duration.
 
 Arguments never hold secrets: passwords travel over SSH's own authentication alone, and definitions by
-libvirt calls whose contents are not written down.
+libvirt calls whose contents are not written down. Should a caller slip, what the operator typed is hidden here.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+
+from vmtui import keyring
 
 _KEPT = 2000
 _FILE_BYTES = 2 << 20
@@ -62,7 +65,15 @@ def recorded(host: str, kind: str, what: str) -> Iterator[list[str]]:
         result[:] = [getattr(error, "id", type(error).__name__)]
         raise
     finally:
-        _note(Call(at, host, kind, what, time.monotonic() - began, result[0] if result else "ok"))
+        _note(Call(at, host, kind, _hidden(what), time.monotonic() - began, result[0] if result else "ok"))
+
+
+def _hidden(what: str) -> str:
+    """The words of a call without what was typed as a secret, plain or quoted for a shell."""
+    for secret in keyring.everything().values():
+        for form in (shlex.quote(secret), secret):
+            what = what.replace(form, "…") if secret else what
+    return what
 
 
 def _note(call: Call) -> None:

@@ -98,9 +98,10 @@ class JobClient:
                 deleted with all that it wrote.
 
         Raises:
-            RefusedError: Stopping it would lose what a VM wrote, or leave it without its disk.
+            RefusedError: Read-only mode; or stopping it would lose what a VM wrote, or leave it without its disk.
         """
         record = self.get(job)
+        self._refuse_stopping(record, discard=discard)
         if not record.state.final:
             if record.runs_from_repository and not discard:
                 raise RefusedError(
@@ -198,6 +199,13 @@ class JobClient:
             raise RefusedError("READ-ONLY", f"A {kind} was refused: vmtui runs in read-only mode.")
         if configured is not None and configured.read_only:
             raise RefusedError("READ-ONLY", f"A {kind} was refused: the host {host} is set to read-only.")
+
+    def _refuse_stopping(self, record: JobRecord, *, discard: bool) -> None:
+        """A host that is set to read-only keeps its VMs; what runs there may still be told to clean up."""
+        if self._settings.read_only:
+            raise RefusedError("READ-ONLY", "Stopping a job was refused: vmtui runs in read-only mode.")
+        if discard:
+            self._refuse_read_only(record.kind, record.host)
 
     def _remembered(self, row: Any) -> JobRecord:
         """A job that has ended does not change any more; it is read once."""

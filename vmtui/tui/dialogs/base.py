@@ -60,9 +60,15 @@ class Dialog(ModalScreen[T], Generic[T]):
         self.call_after_refresh(self._painted)
 
     def _painted(self) -> None:
+        self._step_aside()
         self._quiet_since = time.monotonic()
         self._poll = self.set_interval(_LOOK_S, self._look)
         self._look()
+
+    def _step_aside(self) -> None:
+        """Yes is never under the pointer: a second click on what opened the dialog must not mean it."""
+        if any(self.app.mouse_position in button.region for button in self.query("#yes")):
+            self.query_one(".buttons").add_class("aside")
 
     @property
     def guard_s(self) -> float:
@@ -86,9 +92,14 @@ class Dialog(ModalScreen[T], Generic[T]):
         """What can be pressed."""
         return "y yes   n or esc no"
 
+    def _forward_event(self, event: events.Event) -> None:
+        """Drop clicks until it listens: Textual gives them to the widget below the pointer, past `on_event`."""
+        if self.listens or not isinstance(event, events.MouseDown | events.MouseUp | events.Click):
+            super()._forward_event(event)
+
     async def on_event(self, event: events.Event) -> None:
-        """Drop keys, pastes and clicks until it listens."""
-        if not self.listens and isinstance(event, events.Key | events.Paste | events.MouseDown | events.Click):
+        """Drop keys and pastes until it listens."""
+        if not self.listens and isinstance(event, events.Key | events.Paste):
             if isinstance(event, events.Key):
                 self._quiet_since = time.monotonic()
             event.stop()

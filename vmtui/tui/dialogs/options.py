@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, RadioButton, RadioSet, Switch
+from textual.widgets import Button, Checkbox, RadioButton, RadioSet
 
 from vmtui.model.errors import VmtuiError
 from vmtui.model.point import DiskKind, Mode
 from vmtui.overview.words import age, size
 from vmtui.tui.dialogs.base import Dialog
-from vmtui.tui.widgets.frame import Line, Piece, Text
+from vmtui.tui.widgets.frame import Piece, Text
 from vmtui.tui.widgets.paint import PAINT
 
 if TYPE_CHECKING:
@@ -35,6 +36,22 @@ class Chosen:
 
     mode: Mode
     full: bool
+
+
+class _Mode(RadioButton):
+    """One of several; which one is chosen is seen without colour as well."""
+
+    @property
+    def _button(self) -> Content:
+        return Content(PAINT.text("(●)") if self.value else "( )")
+
+
+class _Tick(Checkbox):
+    """Yes or no, seen without colour as well."""
+
+    @property
+    def _button(self) -> Content:
+        return Content("[x]" if self.value else "[ ]")
 
 
 class BackupOptions(Dialog[Chosen]):
@@ -59,17 +76,14 @@ class BackupOptions(Dialog[Chosen]):
 
     def body(self) -> Iterable[Widget]:
         """Modes, the switch, the plan, two buttons."""
-        title, label = Text(), Line()
+        title = Text()
         what = self._names[0] if len(self._names) == 1 else f"{len(self._names)} VMs"
         title.say([[(f"Back up {what}", "strong")], []])
-        label.say([("Read every disk in full, also where changes are tracked", "")])
         yield title
         with RadioSet(id="mode"):
             for mode in _MODES:
-                yield RadioButton(PAINT.text(_WORDS[mode]), value=mode is self._mode)
-        with Horizontal(classes="row"):
-            yield Switch(value=False, id="full")
-            yield label
+                yield _Mode(PAINT.text(_WORDS[mode]), value=mode is self._mode)
+        yield _Tick(PAINT.text("read every disk in full, also where changes are tracked"), id="full")
         yield Text(id="plan")
         with Horizontal(classes="buttons"):
             yield Button(PAINT.text("Leave"), id="no")
@@ -79,7 +93,7 @@ class BackupOptions(Dialog[Chosen]):
     def chosen(self) -> Chosen:
         """What is chosen now."""
         index = self.query_one("#mode", RadioSet).pressed_index
-        return Chosen(_MODES[max(0, index)], self.query_one("#full", Switch).value)
+        return Chosen(_MODES[max(0, index)], self.query_one("#full", Checkbox).value)
 
     def ready(self) -> None:
         """Leave has the focus."""
@@ -91,7 +105,7 @@ class BackupOptions(Dialog[Chosen]):
         return "tab moves   space chooses   enter presses   esc leaves"
 
     @on(RadioSet.Changed)
-    @on(Switch.Changed)
+    @on(Checkbox.Changed)
     def _ask(self) -> None:
         plan = self.query_one("#plan", Text)
         if self._look_at is None or not self.listens:
@@ -128,7 +142,7 @@ def preview_lines(preview: Preview) -> list[list[Piece]]:
     """What a backup would do, in words. Pure."""
     lines: list[list[Piece]] = [[], [("What it would do", "strong"), (f" (the VM is {preview.state})", "dim")]]
     for disk in preview.disks:
-        why = f" because: {disk.reason}" if disk.reason is not None else ""
+        why = f" ({disk.reason})" if disk.reason is not None else ""
         if disk.kind is DiskKind.INCREMENTAL:
             changed = preview.changed.get(disk.target)
             amount = f"about {size(changed)} changed" if changed is not None else "what changed"

@@ -94,7 +94,7 @@ class CallsPage(TableView):
         call = row.call
         return [
             [(f"{call.host} {call.kind}: ", "strong"), (call.what, "")],
-            [(f"{call.result} after {call.seconds:.3f} s", "dim")],
+            [(f"{call.result} after {call.seconds:.3f} s, asked by the {call.by}", "dim")],
         ]
 
 

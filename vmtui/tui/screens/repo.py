@@ -80,11 +80,11 @@ def _numbers(view: CatalogueView, now: datetime) -> list[list[Piece]]:
         [("Free        ", "strong"), (size(view.free_bytes), "")],
         [("Full in     ", "strong"), (forecast_words(forecast_of(points, view.free_bytes, now)), "")],
         [("Block size  ", "strong"), (size(view.block_size), "")],
-        [("Verified    ", "strong"), (f"✓ {proven} points", "good" if proven else "dim"), (f", {len(old)} of them more than 30 days ago" if old else "", "warn")],
+        [("Verified    ", "strong"), (f"✓ {proven} point{'' if proven == 1 else 's'}", "good" if proven else "dim"), (f", {len(old)} of them more than 30 days ago" if old else "", "warn")],
         [("            ", ""), (f"{len(never)} never", "warn" if never else "dim")],
     ]  # fmt: skip
     if damaged:
-        lines.append([("Damaged     ", "strong"), (f"✗ {len(damaged)} points", "bad")])
+        lines.append([("Damaged     ", "strong"), (f"✗ {len(damaged)} point{'' if len(damaged) == 1 else 's'}", "bad")])
         lines += [
             [("            ", ""), (f"{point.host}/{point.vm} {point.id}: {point.damaged}", "bad")]
             for point in damaged[:10]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmtui.tui.verbs import (
+    again,
     backups,
     files,
     host_points,
@@ -41,7 +42,7 @@ ACTIONS = (
     Command("repo.sync", ("s",), "Send", "Send to the copies what is missing there.", upkeep.sync, Danger.SAFE, "vmtui repo sync NAME", ("repo",), upkeep.no_sync, footer=98),
     Command("repo.repair", ("m",), "Mend", "Make the index anew, and save what is whole from damaged packs.", upkeep.repair, Danger.STOPS, "vmtui repo repair", ("repo",), upkeep.no_work, footer=99),
     Command("job.cancel", ("c",), "Cancel", "Ask the job to stop; it cleans up first.", backups.cancel_job, Danger.STOPS, "vmtui job cancel {job}", _JOB_VIEWS, backups.no_cancel, footer=10),
-    Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", backups.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, backups.no_again, footer=11),
+    Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", again.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, again.no_again, footer=11),
     Command("host.trust", ("t",), "Trust", "Show a host's SSH key, and accept it if it is the host's own.", trust.trust, Danger.STOPS, "vmtui host trust {host}", ("hosts",), trust.no_trust, footer=10),
     Command("host.add", ("n",), "New host", "Add a host to the configuration.", hosts.ask_host, Danger.NONE, "vmtui host add {host} ADDRESS", ("hosts",), hosts.no_adding, footer=11),
     Command("host.backup", ("b",), "Keep", "Make a host point: networks, pools, filters, secrets, configuration files, packages.", host_points.keep, Danger.SAFE, "vmtui host backup {host}", _HOST_VIEWS, host_points.no_keeping, footer=9),
@@ -60,9 +61,9 @@ SHOWS = (
     Command("files.side", ("tab", "shift+tab"), "Side", "To the other pane.", files.other_side, views=("files",), footer=14),
     Command("show.xml", ("x",), "XML", "The VM's definition as it was backed up; passwords are hidden.", shows.show_definition, twin="vmtui show {point} --xml", views=_POINT_VIEWS, why_not=shows.no_point, footer=41),
     Command("show.log", ("l",), "Log", "What happened to it: the log, filtered to what is chosen.", shows.show_log, twin="vmtui log", views=("vms", "vm", "points", "jobs", "job", "hosts", "host"), why_not=shows.no_log, footer=45),
-    Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", footer=50),
+    Command("show.explain", ("e",), "Explain", "What this state means, why now, what follows, what to do.", shows.show_explanation, twin="vmtui explain {id}", why_not=shows.no_explanation, footer=50),
     Command("show.calls", ("at",), "Calls", "Every call to a host with its duration.", shows.show_calls, twin="vmtui calls"),
-    Command("copy.menu", ("y",), "Copy", "Copy name, error, the equivalent command line, JSON.", sheets.copy_menu, footer=60),
+    Command("copy.menu", ("y",), "Copy", "Copy name, error, the equivalent command line, JSON.", sheets.copy_menu, why_not=sheets.no_copy, footer=60),
     Command("app.theme", (), "Theme", "Choose the colours.", sheets.choose_theme),
 )  # fmt: skip
 

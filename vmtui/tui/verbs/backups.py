@@ -181,10 +181,12 @@ def start_verify(app: VmtuiApp, focus: Focus) -> None:
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-def no_cancel(_app: VmtuiApp, focus: Focus) -> str:
+def no_cancel(app: VmtuiApp, focus: Focus) -> str:
     """Why the job cannot be cancelled."""
     if not focus.jobs:
         return "choose a job"
+    if reason := read_only(app, [record.host for record in focus.jobs if record.runs_from_repository]):
+        return reason
     return "" if any(not record.state.final for record in focus.jobs) else "it has ended already"
 
 
@@ -244,40 +246,6 @@ def _ask_discard(app: VmtuiApp, jobs: Sequence[JobRecord]) -> None:
 def _asked_to_stop(app: VmtuiApp, record: JobRecord) -> None:
     app.say(f"job {record.id[-8:]} was asked to stop", job=record.id)
     app.jobs_feed.poke()
-
-
-def no_again(app: VmtuiApp, focus: Focus) -> str:
-    """Why the job cannot be run again."""
-    if not focus.jobs or not focus.jobs[0].state.final:
-        return "choose a job that has ended"
-    record = focus.jobs[0]
-    if record.kind in (JobKind.RESTORE, JobKind.INSTANT):
-        return "a restore starts with a fresh plan: r on its point"
-    if record.kind is JobKind.PRUNE:
-        return "a prune starts with a fresh plan: 6, then f"
-    return read_only(app, [record.host]) if record.kind.changes else ""
-
-
-def again(app: VmtuiApp, focus: Focus) -> None:
-    """Put the same job into the queue again."""
-    record = focus.jobs[0]
-
-    def work() -> tuple[JobRecord, JobId]:
-        return record, app.client.again(record.id)
-
-    def done(result: tuple[JobRecord, JobId]) -> None:
-        app.say(f"job {result[1][-8:]}: {record.kind} of {record.host}/{record.vm} queued again", job=result[1])
-        app.jobs_feed.poke()
-
-    stops = record.kind is JobKind.BACKUP and record.result.get("mode", "hot") != "hot"
-    if record.kind is JobKind.REVERT or stops:
-        title = f"Run the {record.kind} of {record.host}/{record.vm} again?"
-        app.push_screen(
-            Confirm(title, [[("The guest stops for it.", "warn")]], yes="Run it", opened_by=("a",)),
-            lambda yes: app.in_background(work, done) if yes else None,
-        )
-        return
-    app.in_background(work, done)
 
 
 def start_worker(app: VmtuiApp, _focus: Focus) -> None:

@@ -188,7 +188,8 @@ def confirm(app: VmtuiApp, point: PointView, plan: HostPlan, parts: list[Planned
         if yes:
             enqueue(app, [Wish(JobKind.HOST_RESTORE, plan.host, HOST_NAME, request)])
 
-    title = f"Bring back {len(parts)} parts of {plan.host} from its host point of {local(point.time)}?"
+    what = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
+    title = f"Bring back {what} of {plan.host} from its host point of {local(point.time)}?"
     app.push_screen(Confirm(title, plan_lines(plan, parts), yes="Bring back", opened_by=("r",)), answered)
 
 
@@ -201,6 +202,8 @@ def plan_lines(plan: HostPlan, parts: list[PlannedPart]) -> Lines:
     if len(parts) > _MANY:
         lines.append([(f"and {len(parts) - _MANY} more", "dim")])
     if plan.conflicts:
-        lines.append([(f"{len(plan.conflicts)} parts differ and are left as they are.", "warn")])
+        many = len(plan.conflicts) > 1
+        differ = f"{len(plan.conflicts)} parts differ and stay" if many else "1 part differs and stays"
+        lines.append([(f"{differ} as on the host now.", "warn")])
     lines.append([("Nothing that is there is stopped or replaced; files are not touched.", "dim")])
     return lines

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vmtui.tui.screens.base import TABS, TableView
+from vmtui.tui.verbs.opening import no_open
 from vmtui.tui.verbs.registry import Command, Focus
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ COMMANDS = (
     *VIEWS,
     Command("view.last", ("minus",), "Last view", "Go to the view before this one.", lambda app, _: app.go_back_view()),
     Command("nav.back", ("escape",), "Back", "Leave the innermost thing: prompt, zoom, filter, marks, page. Never quits.", lambda app, _: app.leave()),
-    Command("nav.open", ("enter",), "Open", "Drill into the row under the cursor.", _open, footer=1),
+    Command("nav.open", ("enter",), "Open", "Drill into the row under the cursor.", _open, why_not=no_open, footer=1),
     Command("app.quit", ("q", "ctrl+q"), "Quit", "Back; at the root quit at once. Jobs go on.", lambda app, _: app.quit_or_back(), footer=99),
     Command("nav.up", ("up", "k"), "Up", "One row up.", _table(lambda table: table.move_by(-1)), views=MOVES),
     Command("nav.down", ("down", "j"), "Down", "One row down.", _table(lambda table: table.move_by(1)), views=MOVES),

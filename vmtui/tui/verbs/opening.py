@@ -37,6 +37,23 @@ def open_chosen(app: VmtuiApp, focus: Focus) -> None:
         app.push_screen(JobPage(focus.entries[0].job))
 
 
+def no_open(_app: VmtuiApp, focus: Focus) -> str:
+    """Why there is nothing to drill into."""
+    if focus.view in _OPENS:
+        return ""
+    if focus.view in ("calls", "prune", "job") or (focus.view == "log" and not _job_of(focus)):
+        return "there is nothing behind it"
+    return "" if focus.count else "nothing is chosen"
+
+
+_OPENS = ("pulse", "wizard", "files", "host")
+"""Views with an enter of their own."""
+
+
+def _job_of(focus: Focus) -> str:
+    return focus.entries[0].job if focus.entries else ""
+
+
 def change_line(app: VmtuiApp) -> None:
     """In the wizard enter changes the line under the cursor."""
     from vmtui.tui.wizard.screen import RestoreWizard

@@ -99,7 +99,7 @@ def fill(template: str, focus: Focus) -> str:
     """Put names into a command line. Pure."""
     import shlex
 
-    vms = [row.path for row in focus.vms]
+    vms = [row.path for row in focus.vms] or [f"{job.host}/{job.vm}" for job in focus.jobs[:1] if job.host and job.vm]
     points: list[str] = [view.id for view in focus.points]
     jobs: list[str] = [record.id for record in focus.jobs[:1]]
     first: dict[str, list[str]] = {
@@ -107,7 +107,7 @@ def fill(template: str, focus: Focus) -> str:
         "vms": vms or ["VM"],
         "which": vms,
         "point": points[:1] or ([f"{vms[0]}@latest"] if vms else ["POINT"]),
-        "points": points or [f"{vm}@latest" for vm in vms] or ["POINT"],
+        "points": points or [f"{vm}@latest" for vm in vms] or ["--all" if focus.view == "repo" else "POINT"],
         "job": jobs or ["JOB"],
         "host": [view.name for view in focus.hosts[:1]] or ["HOST"],
         "id": ["ID"],

@@ -76,14 +76,14 @@ def palette(app: VmtuiApp, focus: Focus) -> None:
 def _choice(app: VmtuiApp, command: Command, focus: Focus) -> Choice:
     reason = command.why_not(app, focus)
     key = key_name(command.keys[0]) if command.keys else ":"
-    danger = "" if command.danger is Danger.NONE else f" [{command.danger}]"
-    line = command.command_line(focus)
+    danger = "" if command.danger is Danger.NONE else command.danger.value
+    line = command.command_line(focus) or command.help
     return Choice(
         command.id,
         (
-            (f"{key:8}", "dim" if reason else "key"),
-            (f"{command.help}{danger}", "dim" if reason else ""),
-            (f"  not now: {reason}" if reason else f"  {line}", "warn" if reason else "dim"),
+            (f"{key:5}", "dim" if reason else "key"),
+            (f"{command.label:11}{danger:3}", "dim" if reason else ""),
+            (f"not now: {reason}" if reason else line, "warn" if reason else "dim"),
         ),
         f"{command.id} {command.label} {command.help} {line}",
     )
@@ -108,6 +108,11 @@ def copy_menu(app: VmtuiApp, focus: Focus) -> None:
     app.push_screen(Pick("Copy", choices, searchable=False), answered)  # fmt: skip
 
 
+def no_copy(app: VmtuiApp, focus: Focus) -> str:
+    """Why there is nothing to copy."""
+    return "" if copies(focus, app) else "there is nothing to copy here"
+
+
 def copies(focus: Focus, app: VmtuiApp) -> dict[str, str]:
     """What can be copied of what is chosen. Pure but for the registry."""
     offers: dict[str, str] = {}
@@ -120,14 +125,22 @@ def copies(focus: Focus, app: VmtuiApp) -> dict[str, str]:
         offers["name"] = focus.jobs[0].id
     elif focus.hosts:
         offers["name"] = focus.hosts[0].name
+    if line := getattr(app.page, "command_line", ""):
+        offers["CLI restore"] = line
     if error := _error_text(focus):
         offers["error"] = error
     for command in app.registry.of_view(focus.view):
-        if command.danger is not Danger.NONE and command.twin and command.keys:
+        if command.danger is not Danger.NONE and command.twin and command.keys and _could_run(app, command, focus):
             offers[f"CLI {command.label.lower()}"] = command.command_line(focus)
     if things:
         offers["JSON"] = json.dumps(to_plain(things[0]), ensure_ascii=False, indent=2)
     return offers
+
+
+def _could_run(app: VmtuiApp, command: Command, focus: Focus) -> bool:
+    """Whether a command line makes sense for what is chosen; that it is refused here in read-only mode is no reason."""
+    reason = command.why_not(app, focus)
+    return (not reason or "read-only" in reason) and not (command.views and focus.nothing)
 
 
 def _error_text(focus: Focus) -> str:

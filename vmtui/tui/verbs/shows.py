@@ -221,6 +221,15 @@ def _numbers(focus: Focus) -> list[Piece]:
     return [(focus.entries[0].text, "")] if focus.entries else []
 
 
+def no_explanation(_app: VmtuiApp, focus: Focus) -> str:
+    """Why there is nothing to explain."""
+    return "" if focus.count or focus.view in _ABOUT_ALL else "nothing is chosen"
+
+
+_ABOUT_ALL = ("pulse", "repo")
+"""Views that explain the repository where nothing is chosen."""
+
+
 def show_explanation(app: VmtuiApp, focus: Focus) -> None:
     """What the state means, why now, what follows, what to do."""
     id_ = state_id(focus, app)

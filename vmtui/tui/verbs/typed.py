@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtui.model.errors import UsageError, VmtuiError
+from vmtui.model.errors import RefusedError, UsageError, VmtuiError
 from vmtui.model.point import Mode
 from vmtui.overview.words import unknown
 from vmtui.tui.verbs import backups, hosts, rehearsals, restores, retention, shows, trust
@@ -178,6 +178,8 @@ def _host(app: VmtuiApp, words: Words) -> None:
         _host_point(app, action, words[1:])
         return
     if action == "add":
+        if reason := hosts.no_adding(app, Focus("hosts")):
+            raise RefusedError("READ-ONLY", f"Adding a host was refused: {reason}.")
         hosts.add(app, _need(words[1:], "host add kvm1 root@kvm1"), _need(words[2:], "host add kvm1 root@kvm1"))
         return
     if action != "trust":

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from vmtui.repository.collect import Collected
     from vmtui.tui.app import VmtuiApp
 
-_GC_WORD = "gc"
+GC_WORD = "gc"
+"""Typed to free space."""
 LOCKED = ("REPO-LOCKED", "REPO-PASSPHRASE-WRONG")
 """Errors that a passphrase mends."""
 
@@ -97,7 +98,7 @@ def _ask_collect(app: VmtuiApp, found: Collected) -> None:
         if yes:
             enqueue(app, [Wish(JobKind.GC, "", "", {})])
 
-    app.push_screen(Typed("Free the space of what no point needs", lines, word=_GC_WORD, opened_by=("g",)), answered)
+    app.push_screen(Typed("Free the space of what no point needs", lines, word=GC_WORD, opened_by=("g",)), answered)
 
 
 def check(app: VmtuiApp, _focus: Focus) -> None:

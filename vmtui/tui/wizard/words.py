@@ -24,6 +24,18 @@ _KINDS = {
 }
 
 
+_IN_PLACE = (
+    "In place: the VM is shut down (never powered off hard) if it runs; its old disks are set aside, and one command "
+    "brings them back until they are discarded."
+)
+_LOST = (
+    "The VM comes back with its name, UUID and MACs, and wakes from saved memory if the point holds it. If anything of "
+    "it is still on the host, nothing is done."
+)
+_NEW = (
+    "A new VM has its own UUID and MACs, and its links are down unless you map them: it cannot disturb the original. "
+    "It is powered off unless you choose otherwise."
+)
 _INSTANT = (
     "Instant: the VM runs from the repository within seconds. What it writes stays on the host, whatever happens here.",
     "Until all of it is moved there it needs this job: if we or the network fail, it pauses, and goes on with us.",
@@ -42,25 +54,11 @@ def summary_lines(draft: Draft) -> Lines:
             ]
         )
     if draft.target is Target.IN_PLACE:
-        lines.append(
-            [
-                (
-                    "In place: the VM is shut down (never powered off hard) if it runs; its old disks are set aside,",
-                    "warn",
-                )
-            ]
-        )
-        lines.append([("and one command brings them back until they are discarded.", "warn")])
+        lines.append([(_IN_PLACE, "warn")])
     elif draft.target is Target.LOST:
-        lines.append(
-            [("The VM comes back with its name, UUID and MACs, and wakes from saved memory if the point holds", "")]
-        )
-        lines.append([("it. If anything of it is still on the host, nothing is done.", "")])
+        lines.append([(_LOST, "")])
     elif draft.target is Target.NEW:
-        lines.append(
-            [("A new VM has its own UUID and MACs, and its links are down unless you map them: it cannot", "")]
-        )
-        lines.append([("disturb the original. It is powered off unless you choose otherwise.", "")])
+        lines.append([(_NEW, "")])
         if draft.request_is_instant:
             lines += [[(line, "warn")] for line in _INSTANT]
     else:
@@ -127,7 +125,10 @@ def plan_lines(
     if rates:
         now = clock.now().astimezone()
         first, last = (now + timedelta(seconds=plan.data_bytes / rate) for rate in (max(rates), min(rates)))
-        lines.append([("Ready     ", "strong"), (f"between {first:%H:%M} and {last:%H:%M} if it starts now", "")])
+        span = (
+            f"between {first:%H:%M} and {last:%H:%M}" if f"{first:%H:%M}" != f"{last:%H:%M}" else f"about {last:%H:%M}"
+        )
+        lines.append([("Ready     ", "strong"), (f"{span} if it starts now", "")])
     lines.append([("Destroys  ", "strong"), (plan.destroys, "warn" if draft.target is Target.IN_PLACE else "")])
     lines += [[("Unchecked ", "strong"), (text, "warn")] for text in plan.unchecked]
     lines += [
