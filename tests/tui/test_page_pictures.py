@@ -124,7 +124,7 @@ def look(folder: Path, script: Callable[[Play], Any], size: tuple[int, int]) -> 
     async def run(hands: Play) -> None:
         hands.app.settings = replace(hands.app.settings, state=Path("/state"), known_hosts=Path("/config/known_hosts"))
         await script(hands)
-        await hands.pilot.pause(0.1)
+        await hands.until(lambda: "vmtui" in shown(hands.app)[0])  # the page below the dialog is painted, too
         svg = hands.app.export_screenshot(title="vmtui")
         seen.append((shown(hands.app), re.sub(r"terminal-\d+", "terminal", svg)))
 

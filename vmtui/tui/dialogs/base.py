@@ -67,7 +67,7 @@ class Dialog(ModalScreen[T], Generic[T]):
 
     def _step_aside(self) -> None:
         """Yes is never under the pointer: a second click on what opened the dialog must not mean it."""
-        if any(self.app.mouse_position in button.region for button in self.query("#yes")):
+        if any(button.region.contains_point(self.app.mouse_position) for button in self.query("#yes")):
             self.query_one(".buttons").add_class("aside")
 
     @property
