@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vmtui.tui.screens.calls import CallsPage
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stands, and this process has asked nothing yet."""
     monkeypatch.setattr(clock, "now", lambda: NOW)
-    monkeypatch.setattr(calls, "_calls", calls.deque(maxlen=calls._KEPT))
+    monkeypatch.setattr(calls, "_calls", deque(maxlen=calls._KEPT))
 
 
 def with_calls(app: StillApp) -> None:

@@ -319,9 +319,12 @@ def watched(monkeypatch: pytest.MonkeyPatch, case: Case) -> list[tuple[Any, ...]
 
     verdict = "changed" if case.dialog is Alarm else "unknown"
     monkeypatch.setattr(retention, "_repository", lambda _app: Repository())
-    monkeypatch.setattr(
-        files, "_put", lambda _app, _focus, vm, path: done.append(("put", vm, path)) or outcome(vm, path)
-    )
+
+    def put(_app: Any, _focus: Any, vm: Any, path: Any) -> Any:
+        done.append(("put", vm, path))
+        return outcome(vm, path)
+
+    monkeypatch.setattr(files, "_put", put)
     monkeypatch.setattr(trust, "_ask", lambda _app, _name: trust.Shown("kvm1", 22, KEY, "SHA256:abc", verdict))
     monkeypatch.setattr(trust, "_accept", lambda _app, shown: done.append(("accept", shown.address)))
     return done

@@ -86,7 +86,7 @@ class Wizard:
         await self.hands.press(*["down"] * place, "enter")
         await self.hands.until(lambda: isinstance(self.hands.app.screen, RestoreWizard) and not self.page.asking)
 
-    async def type(self, label: str, text: str) -> None:
+    async def write(self, label: str, text: str) -> None:
         """Type a line's text anew."""
         await self.line(label)
         await self.hands.dialog(Ask)
@@ -136,7 +136,7 @@ def test_to_another_host_with_name_start_pool_and_network(tmp_path: Path) -> Non
         assert wizard.page.points.current == OLDER
         await wizard.to(TARGET)
         await wizard.pick("Host", "kvm2")
-        await wizard.type("Name", "web1-test")
+        await wizard.write("Name", "web1-test")
         await wizard.pick("Afterwards", "started")
         await wizard.to(MAPPING)
         await wizard.pick("Disks of images", "fast")
@@ -219,7 +219,7 @@ def test_one_disk_to_a_file(tmp_path: Path, file: str, form: str) -> None:
         await wizard.hands.press(NEXT)
         assert wizard.page.step == TARGET, "without a file there is no plan"
         assert any("choose the disk and the file" in text for text in wizard.hands.app.said)
-        await wizard.type("File", file)
+        await wizard.write("File", file)
         await wizard.to(PLAN)
         assert f"write {file}.part" in wizard.hands.text
         await wizard.answer(Confirm, "y")
