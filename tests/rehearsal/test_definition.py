@@ -125,6 +125,8 @@ def test_what_makes_it_the_same_machine_is_kept() -> None:
     assert root.find("./cpu").get("mode") == "host-model"  # type: ignore[union-attr]
     assert root.findtext("on_crash") == "preserve" and root.find("./devices/panic") is not None
     assert [item.get("name") for item in root.findall("./devices/channel/target")] == ["org.qemu.guest_agent.0"]
+    (agent,) = root.findall("./devices/channel/source")
+    assert (agent.get("mode"), agent.get("path")) == ("bind", "/tmp/s/agent")
     assert root.find("./devices/video/model").get("type") == "vga"  # type: ignore[union-attr]
     assert root.findtext("vcpu") == "4" and root.findtext("memory") == str(1 << 20)
 

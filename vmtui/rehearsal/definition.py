@@ -6,6 +6,7 @@ file has not heard of does not get into a rehearsal.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement, register_namespace, tostring
@@ -237,11 +238,15 @@ def _tpm(devices: Element, device: Element, _stage: Stage, result: Harmless) -> 
     result.untested.append("the TPM is a new, empty one: what the old one sealed does not open")
 
 
-def _channel(devices: Element, device: Element, _stage: Stage, _result: Harmless) -> None:
-    """The guest agent's alone; others end in programs of the host."""
+def _channel(devices: Element, device: Element, stage: Stage, _result: Harmless) -> None:
+    """The guest agent's alone; others end in programs of the host.
+
+    Its socket is beside the console's: the place that libvirt would choose holds the VM's name and may be too long.
+    """
     target = device.find("target")
     if target is not None and target.get("name") == "org.qemu.guest_agent.0":
         channel = SubElement(devices, "channel", type="unix")
+        SubElement(channel, "source", mode="bind", path=posixpath.join(posixpath.dirname(stage.console), "agent"))
         SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
         for address in device.findall("address"):
             channel.append(address)
