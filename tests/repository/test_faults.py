@@ -184,7 +184,7 @@ def damage(folder: Path) -> None:
     """Spoil the whole index, and of the pruned point's pack a block that no other point needs."""
     repository = World(folder).repository
     repository.sync()
-    (place,) = repository.index.find([repository.keys.block_id(SECOND[-BLOCK:])])
+    (place,) = repository.index.find([repository.keys.block_id(SECOND[20 * BLOCK : 21 * BLOCK])])
     assert place is not None
     pack = folder / "repository" / "packs" / place.pack.name[:2] / place.pack.name
     data = bytearray(pack.read_bytes())
