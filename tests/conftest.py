@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,11 +21,31 @@ settings.register_profile("vmtui", deadline=None, database=None)
 settings.load_profile("vmtui")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on real guests share one process, so that one lab with guests is enough."""
+    """Tests that share a lab of their own share one process, and come first: they take longest."""
     for item in items:
-        if "guests" in getattr(item, "fixturenames", ()):
+        if _wants(item, "guests"):
             item.add_marker(pytest.mark.xdist_group("guests"))
+        elif _wants(item, "own_lab"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: not _wants(item, "guests"))
+
+
+def _wants(item: pytest.Item | None, fixture: str) -> bool:
+    return fixture in getattr(item, "fixturenames", ())
+
+
+_with_guests = contextlib.ExitStack()
+_guests: list[LabInfo] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Guests of plain emulation take their share of the processor as long as they run, so they end early."""
+    if not _wants(nextitem, "guests"):
+        _guests.clear()
+        _with_guests.close()
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +57,14 @@ def lab() -> Iterator[LabInfo]:
         down(root)
 
 
-@pytest.fixture(scope="session")
-def guests() -> Iterator[LabInfo]:
-    """The lab as users get it, with running guests."""
-    with tempfile.TemporaryDirectory(prefix="vmtui-test-") as folder:
-        root = Path(folder) / "lab"
-        yield up(root)
-        down(root)
+@pytest.fixture
+def guests() -> LabInfo:
+    """The lab as users get it, with running guests; one for all tests in a row that want it."""
+    if not _guests:
+        root = Path(_with_guests.enter_context(tempfile.TemporaryDirectory(prefix="vmtui-test-"))) / "lab"
+        _guests.append(up(root))
+        _with_guests.callback(down, root)
+    return _guests[0]
 
 
 def sites(lab: LabInfo) -> dict[str, Site]:

@@ -43,7 +43,11 @@ def test_cold_vm_wanted_by_user(client: Client, vm: TestVm, tmp_path: Path) -> N
     vm.write(0x01, 0, 8 * MIB)
     vm.stop()
     with held_backup(client, vm, "cold.half", tmp_path) as held:
-        assert "lock" in vm.site.fails("start", vm.name)
+        vm.site.fails("start", vm.name)
+        # libvirt passes QEMU's words on only if it reads them before it sees the monitor closed.
+        log = vm.site.folder / "cache" / "libvirt" / "qemu" / "log" / f"{vm.name}.log"
+        assert 'Failed to get "write" lock' in log.read_text()
+        assert vm.state == "shut off"
         client.ok("job", "cancel", held.job)
         result = held.finish()
     assert result.code == 6, str(result)

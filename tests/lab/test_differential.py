@@ -18,6 +18,7 @@ from tests.support.client import Client
 from tests.support.holding import held_backup
 from tests.support.peer import Peer
 from tests.support.points import INCREMENTAL, kinds
+from tests.support.repositories import copy_repository
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm
 
@@ -208,7 +209,7 @@ def test_diff_mtimes_swapped(
         assert peer.backup(level) == 0
     expected = vm.contents(tmp_path / "expected")
     client.stop()
-    copy = shutil.copytree(client.repository, tmp_path / "copy")
+    copy = copy_repository(client.repository, tmp_path / "copy")
     reverse_times([path for path in copy.rglob("*") if path.is_file()])
     theirs = shutil.copytree(peer.set, peer.set.with_name("copy"))
     reverse_times(sorted(theirs.glob("vda.inc.*.data")))

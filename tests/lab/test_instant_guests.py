@@ -154,8 +154,9 @@ def test_a_cut_connection_only_pauses_a_guest_that_writes(
         run_in_guest(south, name, WRITER, wait=False)
         wait_until(lambda: acknowledged(south, name) > 3, 60, "the first records")
         assert cut_ssh(south) > 0
-        run_in_guest(south, name, READER, wait=False)
-        time_of_pause = paused_or_read(south, name)
+        with contextlib.suppress(AssertionError):  # its own writing may have met a missing block already
+            run_in_guest(south, name, READER, wait=False)
+        outcome = paused_or_read(south, name)
     assert ended(process, 300) == 0
     wait_until(lambda: state(south, name).startswith("running"), 60, "the guest to go on")
     wait_agent(south, name)
@@ -163,7 +164,7 @@ def test_a_cut_connection_only_pauses_a_guest_that_writes(
     wait_until(lambda: acknowledged(south, name) > before, 60, "further records")
     wait_until(lambda: run_in_guest(south, name, "cat /run/read 2>/dev/null || true") != "", 120, "the reader's end")
     assert assert_done(operator, newest_job(operator))["boot"]["ok"] is True
-    assert time_of_pause
+    assert outcome in ("paused", "done")
     assert_records_are_there(south, name, tmp_path)
 
 
@@ -204,9 +205,14 @@ def test_a_dead_worker_only_pauses_a_guest_that_writes(
     before = acknowledged(south, name)
     operator.kill_worker()
     gate.unlink()
-    with contextlib.suppress(AssertionError):  # its own writing may have met a missing block already
-        run_in_guest(south, name, READER, wait=False)
-    wait_until(lambda: state(south, name) == "paused (I/O error)", 120, "a read that nobody answers")
+
+    def met_a_missing_block() -> bool:
+        if state(south, name) != "paused (I/O error)":
+            with contextlib.suppress(AssertionError):  # its own writing may have met one, and then no agent answers
+                run_in_guest(south, name, READER, wait=False)
+        return state(south, name) == "paused (I/O error)"
+
+    wait_until(met_a_missing_block, 120, "a read that nobody answers")
     operator.run("job", "watch", job, timeout=300)
     assert_done(operator, job)
     wait_agent(south, name)

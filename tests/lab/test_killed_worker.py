@@ -64,7 +64,7 @@ def start_and_die(client: Client, failpoint: str, *command: str) -> str:
     job = str(result.json["job"])
     pid = client.worker_pid
     assert pid is not None
-    client.wait_worker_gone(pid, 90)
+    client.wait_worker_gone(pid, 180)
     record = client.ok("job", "show", job, "--json").json
     assert record["state"] == "running", record
     return job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import Client
+from tests.support.repositories import copy_repository
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm
 from vmtui.model.errors import ExitCode
@@ -99,9 +99,7 @@ def written(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 
 
 def copy_of(written: tuple[Client, str, str], folder: Path) -> Path:
-    copy = folder / "repository"
-    shutil.copytree(written[0].repository, copy)
-    return copy
+    return copy_repository(written[0].repository, folder / "repository")
 
 
 def is_reported(repository: Path, cache: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.flaky import Script, flaky, leave
-from tests.support.repositories import START, backup, create, noise, phrase, read_disk
+from tests.support.repositories import START, backup, copy_repository, create, noise, phrase, read_disk
 from vmtui.model.errors import DamageError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.progress import SilentWatch
@@ -139,7 +138,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def place(built: tuple[str, Path, Contents], tmp_path: Path) -> Iterator[Path]:
-    shutil.copytree(built[1] / "ours", tmp_path / "ours")
+    copy_repository(built[1] / "ours", tmp_path / "ours")
     with flaky(Script()):
         yield tmp_path / "ours"
     leave(tmp_path / "ours")

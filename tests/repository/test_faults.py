@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -12,7 +11,7 @@ import pytest
 
 from tests.support.faults import Fault, Faults, without_pauses
 from tests.support.flaky import DeathError, Script, Way, flaky, leave, store_of
-from tests.support.repositories import BLOCK, START, backup, create, noise, phrase, read_disk
+from tests.support.repositories import BLOCK, START, backup, copy_repository, create, noise, phrase, read_disk
 from vmtui.model.errors import VmtuiError
 from vmtui.model.ids import JobId
 from vmtui.model.progress import SilentWatch
@@ -160,7 +159,7 @@ def test_failing_at_any_storage_call_costs_no_point_and_nothing_lies(
     place = 0
     while True:
         folder = tmp_path / str(place)
-        shutil.copytree(built[0], folder)
+        copy_repository(built[0], folder)
         points = dict(built[1])
         with flaky(Script(at=place, way=way)) as script:
             succeeded = False
@@ -200,7 +199,7 @@ def test_mending_damage_may_fail_at_any_storage_call(built: tuple[Path, Contents
     """Every index segment and a pack are damaged; what a repair leaves that was broken off, the next one mends."""
     for place in range(300):
         folder = tmp_path / str(place)
-        shutil.copytree(built[0], folder)
+        copy_repository(built[0], folder)
         damage(folder)
         with flaky(Script(at=place, way=way)) as script, suppress(VmtuiError, DeathError):
             repair(World(folder).repository, RUN, WATCH, clock)
@@ -230,7 +229,7 @@ def test_a_store_that_lies_at_any_call_costs_no_point(
     """It keeps, or gives, half of an object and says that all went well."""
     for place in range(300):
         folder = tmp_path / str(place)
-        shutil.copytree(built[0], folder)
+        copy_repository(built[0], folder)
         points = dict(built[1])
         with pytest.MonkeyPatch.context() as patch, flaky(Script()):
             faults = Faults({place: Fault.PARTIAL}, only=(kind,)).everywhere(patch)
@@ -253,7 +252,7 @@ def test_a_slow_store_that_loses_every_other_answer_costs_only_time(
 ) -> None:
     without_pauses(monkeypatch)
     folder = tmp_path / "it"
-    shutil.copytree(built[0], folder)
+    copy_repository(built[0], folder)
     points = dict(built[1])
     trouble = dict.fromkeys(range(first, 10000, 2), Fault.LOST_ANSWER)
     with pytest.MonkeyPatch.context() as patch, flaky(Script()):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.repositories import START, commit_disk, create, noise, phrase, read_disk
+from tests.support.repositories import START, commit_disk, copy_repository, create, noise, phrase, read_disk
 from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import PointName, Repository
@@ -35,7 +34,7 @@ def built(
 
 @pytest.fixture
 def copy(built: tuple[Path, tuple[PointName, PointName]], tmp_path: Path) -> Path:
-    shutil.copytree(built[0] / "repository", tmp_path / "repository")
+    copy_repository(built[0] / "repository", tmp_path / "repository")
     return tmp_path
 
 

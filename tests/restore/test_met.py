@@ -148,6 +148,9 @@ class Flight:
     def undone(self, name: str, detail: str) -> None:
         self.checks.append(SimpleNamespace(name=name, ok=None, detail=detail))
 
+    def has_failed(self, name: str) -> bool:
+        return any(check.name == name and check.ok is False for check in self.checks)
+
 
 def point_with(*files: Any) -> Any:
     return SimpleNamespace(files=files, left_out=(), host="north")

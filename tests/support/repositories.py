@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,11 @@ PASSPHRASE = "correct horse battery staple"  # noqa: S105  # of throw-away repos
 def phrase() -> str:
     """The passphrase of sealed repositories."""
     return PASSPHRASE
+
+
+def copy_repository(repository: Path, to: Path) -> Path:
+    """Copy the folder of a repository, without the space that is set aside on its disk."""
+    return Path(shutil.copytree(repository, to, ignore=shutil.ignore_patterns("reserve")))
 
 
 def create(folder: Path, block_size: int = BLOCK, *, sealed: bool = False, cache: Path | None = None) -> Repository:
