@@ -11,11 +11,9 @@ from vmtui.hosts.session import HostSession
 from vmtui.model.errors import FailedError, VmtuiError
 from vmtui.model.ids import VmId
 
-_KEEP = (
-    libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-    | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-)
+_KEEP = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+_KEEP_TPM_SINCE = 8_009_000
+"""A libvirtd refuses flags that it does not know; older ones [libvirt version number] have none for TPM state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,14 @@ def define(session: HostSession, xml: str) -> Defined:
 
 
 def undefine(session: HostSession, uuid: VmId) -> None:
-    """Take a definition away; disks, firmware variables and TPM state stay. Safe to repeat."""
+    """Take a definition away; disks, firmware variables and, from libvirt 8.9, TPM state stay. Safe to repeat."""
+
+    def call(domain: libvirt.virDomain) -> None:
+        knows = domain.connect().getLibVersion() >= _KEEP_TPM_SINCE
+        domain.undefineFlags(_KEEP | (libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM if knows else 0))
+
     try:
-        Domain(session, uuid).call("undefine the VM", lambda domain: domain.undefineFlags(_KEEP))
+        Domain(session, uuid).call("undefine the VM", call)
     except VmtuiError as error:
         if error.id != "VM-GONE":
             raise
