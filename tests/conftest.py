@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -58,8 +59,10 @@ def lab() -> Iterator[LabInfo]:
 
 
 @pytest.fixture
-def guests() -> LabInfo:
+def guests(request: pytest.FixtureRequest) -> LabInfo:
     """The lab as users get it, with running guests; one for all tests in a row that want it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@guests"), "each process would start guests of its own"
     if not _guests:
         root = Path(_with_guests.enter_context(tempfile.TemporaryDirectory(prefix="vmtui-test-"))) / "lab"
         _guests.append(up(root))

@@ -11,6 +11,7 @@ import libvirt
 import pytest
 
 from vmtui.hosts import defining
+from vmtui.hosts.domains import Domain
 from vmtui.model.ids import VmId
 
 OLDEST = 7_002_000
@@ -96,7 +97,7 @@ class OldDomain:
 @pytest.mark.parametrize("version", [OLDEST, 8_000_000, 8_009_000, 12_000_000])
 def test_old_remote_new_library(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     domain = OldDomain(version)
-    monkeypatch.setattr(defining.Domain, "call", lambda _self, _doing, function: function(domain))
+    monkeypatch.setattr(Domain, "call", lambda _self, _doing, function: function(domain))
     session: Any = SimpleNamespace()
     defining.undefine(session, VmId("11111111-2222-3333-4444-555555555555"))
     assert domain.flags & libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
