@@ -129,6 +129,20 @@ def test_a_new_vm_with_the_safe_defaults(tmp_path: Path) -> None:
     assert request.approved == plan_of(replace(request, approved="")).fingerprint()
 
 
+def test_enter_says_that_the_plan_has_no_line_to_change(tmp_path: Path) -> None:
+    async def run(hands: Play) -> None:
+        wizard = Wizard(hands)
+        await wizard.open()
+        await wizard.to(TARGET)
+        assert not wizard.page.changes_nothing
+        await wizard.to(PLAN)
+        await hands.press("enter")
+        await hands.until(lambda: any("nothing to change here" in text for text in hands.app.said))
+        assert wizard.page.step == PLAN
+
+    play(tmp_path, run, picture=PICTURE)
+
+
 def test_to_another_host_with_name_start_pool_and_network(tmp_path: Path) -> None:
     async def script(wizard: Wizard) -> None:
         await wizard.open()

@@ -57,7 +57,7 @@ class DiskServer:
         writable: Serve for writing.
 
     Raises:
-        FailedError: QEMU refused; the cause says why: a lock, a broken bitmap, no such file.
+        FailedError: qemu-nbd cannot be run there.
         UnreachableError: The login ended.
     """
 
@@ -81,15 +81,27 @@ class DiskServer:
         self._line: LifeLine = session.lifeline(_SCRIPT, ["qemu-nbd", socket, *argv])
 
     def connect(self) -> Stream:
-        """A new connection to it; its socket is there a moment before it listens."""
+        """A new connection to it; its socket is there a moment before it listens, and before it opens the image.
+
+        Raises:
+            FailedError: It could not open the image; the cause says why.
+            UnreachableError: The login ended.
+        """
         for _ in range(_CONNECT_TRIES):
             try:
                 return self._session.stream(self.socket)
-            except UnreachableError:
+            except UnreachableError as error:
                 if not self._session.alive:
                     raise
+                failure = error
                 time.sleep(_CONNECT_PAUSE_S)
-        return self._session.stream(self.socket)
+        self._line.end(_STOP_S)
+        if self._line.last_words:
+            host = self._session.host.name
+            raise FailedError(
+                "REMOTE-COMMAND", f"{host}: {self._line.last_words}", host=host, path=self.path
+            ) from failure
+        raise failure
 
     def stop(self) -> None:
         """End it and wait until the image is closed cleanly.

@@ -21,6 +21,7 @@ _SCRIPT = r"""
 uri=$1 uuid=$2 action=$3 silence=$4 patience=$5
 command -v virsh >/dev/null || { echo "virsh is missing" >&2; exit 127; }
 trap '' HUP PIPE INT TERM
+was=$(virsh -q -c "$uri" domid "$uuid") || exit 1
 echo ready
 exec >/dev/null 2>&1
 while :; do
@@ -35,9 +36,11 @@ while [ "$patience" -gt 0 ]; do
     case $action in
         thaw) virsh -q -c "$uri" domfsthaw "$uuid" && exit 0 ;;
         resume) virsh -q -c "$uri" resume "$uuid" && exit 0 ;;
-        start)
-            case $(virsh -q -c "$uri" domstate "$uuid") in
-                *'shut off'*) virsh -q -c "$uri" start "$uuid" && exit 0 ;;
+        start) # each start gives a VM another id, and none is "-"
+            case $(virsh -q -c "$uri" domid "$uuid") in
+                -) virsh -q -c "$uri" start "$uuid" && exit 0 ;;
+                "$was" | '') ;; # it has not shut down yet, or libvirt does not answer
+                *) exit 0 ;; # somebody has started it: whoever stops it from now on means it
             esac ;;
     esac
     sleep 1

@@ -130,6 +130,8 @@ class LifeLine:
         self._name = arguments[0] if arguments else "sh"
         self._channel = _start(transport, host, shlex.join(["sh", "-c", script, "vmtui", *arguments]), deadline_s)
         self._rest = b""
+        self.last_words = ""
+        """What it said when it did not end well."""
         try:
             self._wait_ready(deadline_s)
         except BaseException:
@@ -186,7 +188,10 @@ class LifeLine:
                 if time.monotonic() > deadline or self._channel.closed:
                     return None
                 time.sleep(0.01)
-            return int(self._channel.recv_exit_status())
+            status = int(self._channel.recv_exit_status())
+            if status != 0:
+                self.last_words = self._failure(self._rest)
+            return status
         except (paramiko.SSHException, EOFError, OSError):
             return None
         finally:

@@ -37,8 +37,10 @@ def open_chosen(app: VmtuiApp, focus: Focus) -> None:
         app.push_screen(JobPage(focus.entries[0].job))
 
 
-def no_open(_app: VmtuiApp, focus: Focus) -> str:
+def no_open(app: VmtuiApp, focus: Focus) -> str:
     """Why there is nothing to drill into."""
+    if focus.view == "wizard" and not _has_line(app):
+        return "there is nothing to change here: ] goes on"
     if focus.view in _OPENS:
         return ""
     if focus.view in ("calls", "prune", "job") or (focus.view == "log" and not _job_of(focus)):
@@ -52,6 +54,12 @@ _OPENS = ("pulse", "wizard", "files", "host")
 
 def _job_of(focus: Focus) -> str:
     return focus.entries[0].job if focus.entries else ""
+
+
+def _has_line(app: VmtuiApp) -> bool:
+    from vmtui.tui.wizard.screen import RestoreWizard
+
+    return isinstance(app.screen, RestoreWizard) and not app.screen.changes_nothing
 
 
 def change_line(app: VmtuiApp) -> None:

@@ -258,6 +258,11 @@ class RestoreWizard(Page):
         self._to(MAPPING)
         self._ask_offers()
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether there is no line that enter could change."""
+        return self.step > POINT and (self.step not in (TARGET, MAPPING) or self.settings.current is None)
+
     def change(self) -> None:
         """Change the line under the cursor."""
         if self.step == POINT:
