@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -223,8 +224,12 @@ def _small(kind: str, factory: pytest.TempPathFactory) -> Path:
 def test_an_endless_parser_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images.ext4(tmp_path / "vda", images.write_tree(tmp_path / "tree", {"a": b"a"}), 8 * images.MIB)
     with browsing(tmp_path / "r", tmp_path / "vda") as browser:
-        monkeypatch.setattr("vmtui.files.browser._THINKS_S", 0.0)
+        helper = browser._process
+        assert helper is not None
+        os.kill(helper.pid, signal.SIGSTOP)
+        monkeypatch.setattr("vmtui.files.browser._THINKS_S", 0.3)
         with pytest.raises(FailedError, match="too long"):
             browser.folder(Place("vda"))
+        assert helper.poll() is not None
         monkeypatch.undo()
         assert {entry.name for entry in browser.folder(Place("vda"))} == {"a", "lost+found"}
