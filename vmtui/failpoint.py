@@ -2,8 +2,9 @@
 
 A crash is only tested where it can be made to happen. `VMTUI_FAILPOINT` in the environment names a
 place and what to do there: `backup.begun=kill` ends the process as `kill -9` does,
-`backup.transfer=hold:/path` waits while that file exists, `repository.manifest=error` raises. Several
-are separated by commas. Without the variable a failpoint costs one look at an empty mapping.
+`backup.transfer=hold:/path` waits while that file exists, `repository.manifest=error` raises. `restore.half#2=kill`
+means the second time that the place is reached. Several are separated by commas. Without the variable a failpoint
+costs one look at an empty mapping.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 NAMES = frozenset(
@@ -95,19 +97,21 @@ class FailpointError(Exception):
 
 def _parse(text: str) -> dict[str, str]:
     actions = dict(item.split("=", 1) for item in text.split(",") if item)
-    if unknown := set(actions) - NAMES:
+    if unknown := {name.partition("#")[0] for name in actions} - NAMES:
         raise ValueError(f"VMTUI_FAILPOINT names unknown places: {sorted(unknown)}")
     return actions
 
 
 _ACTIONS = _parse(os.environ.get("VMTUI_FAILPOINT", ""))
+_reached: Counter[str] = Counter()
 
 
 def failpoint(name: str) -> None:
     """Do what the environment asks for at this place; nothing by default."""
     if not _ACTIONS:
         return
-    action = _ACTIONS.get(name)
+    _reached[name] += 1
+    action = _ACTIONS.get(name) or _ACTIONS.get(f"{name}#{_reached[name]}")
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "error":

@@ -20,6 +20,7 @@ from vmtui.model.job import JobKind, JobRecord, JobState
 CHANGING = {
     JobKind.BACKUP,
     JobKind.RESTORE,
+    JobKind.GROUP_RESTORE,
     JobKind.INSTANT,
     JobKind.REVERT,
     JobKind.REHEARSE,

@@ -31,12 +31,12 @@ def files() -> None:
 
 @contextmanager
 def _browsing(cli: Cli, point: str) -> Iterator[Browser]:
+    from vmtui.cli.choosing import chosen_point
     from vmtui.files import Browser
-    from vmtui.overview.catalogue import find_point
 
     repository = cli.repository
     repository.sync()
-    with Browser(repository, repository.points.load(find_point(repository, point))) as browser:
+    with Browser(repository, repository.points.load(chosen_point(cli, point))) as browser:
         yield browser
 
 

@@ -245,15 +245,15 @@ def verify(
 @pass_cli
 def export(cli: Cli, point: str, disk: str, file: Path, format_name: str | None) -> int:
     """Write one disk of a point to a new local file."""
+    from vmtui.cli.choosing import chosen_point
     from vmtui.cli.watching import TerminalWatch
-    from vmtui.overview.catalogue import find_point
     from vmtui.repository.verify import check_containers
     from vmtui.restore.export import export as run_export
     from vmtui.restore.export import find_disk
 
     repository = cli.repository
     repository.sync()
-    manifest = repository.points.load(find_point(repository, point))
+    manifest = repository.points.load(chosen_point(cli, point))
     chosen = find_disk(manifest, disk)
     format_name = format_name or ("qcow2" if file.suffix == ".qcow2" else "raw")
     watch = TerminalWatch(cli.output)

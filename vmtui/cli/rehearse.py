@@ -64,11 +64,13 @@ def rehearse(
 ) -> int:
     """Boot a point in isolation, wait for a sign of life, and throw it away.
 
+    POINT is an id, the start of one, VM@latest, or VM@good, for which VM is short: the newest without known damage.
+
     It runs from a throw-away overlay on the repository: nothing big is copied, and neither the repository nor the VM is
     touched. The verdict is kept on the point, with the measured time and a picture of the screen: vmtui show POINT
     """
+    from vmtui.cli.choosing import chosen_point
     from vmtui.config.fields import duration_s
-    from vmtui.overview.catalogue import find_point
     from vmtui.rehearsal import RehearsalRequest
     from vmtui.rehearsal.markers import parse_marker
     from vmtui.rehearsal.plan import TIMEOUT_S
@@ -77,7 +79,7 @@ def rehearse(
     kept = {"picture": keep_screenshot, "capture": keep_capture}
     _refuse_files(kept, detach=detach)
     cli.repository.sync()
-    name = find_point(cli.repository, point)
+    name = chosen_point(cli, point)
     manifest = cli.repository.points.load(name)
     target = host or manifest.host
     if target not in cli.settings.hypervisors:

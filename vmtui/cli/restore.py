@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vmtui.cli.evidence import check_lines, plan_body, plan_json
+from vmtui.cli.restore_several import Common, manifest_of, restore_several
 from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
-from vmtui.model.codec import to_plain
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
-from vmtui.model.ids import JobId, is_host_subject, new_id
+from vmtui.model.ids import JobId, new_id
 from vmtui.model.job import JobKind, JobRecord
 from vmtui.overview.fleet import find_vms
 from vmtui.overview.words import printable, size, unknown
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
     from vmtui.model.point import RestorePoint
     from vmtui.restore import RestorePlan, RestoreRequest
 
-_MARKS = {True: "passed", False: "FAILED", None: "not done"}
-
 
 @click.command()
-@click.argument("point")
+@click.argument("points", metavar="POINT...", nargs=-1, required=True)
 @click.option("--as", "name", default=None, help="Name of the new VM.")
 @click.option("--to", "host", default=None, help="Host; by default the one that the point is of.")
 @click.option("--in-place", is_flag=True, help="Bring the VM back as itself; its old disks are kept aside.")
@@ -47,7 +46,7 @@ _MARKS = {True: "passed", False: "FAILED", None: "not done"}
 @pass_cli
 def restore(
     cli: Cli,
-    point: str,
+    points: tuple[str, ...],
     name: str | None,
     host: str | None,
     in_place: bool,
@@ -61,44 +60,24 @@ def restore(
     yes: bool,
     detach: bool,
 ) -> int:
-    """Bring a restore point back: as a new VM, powered off, unless you say otherwise.
+    """Bring restore points back: as new VMs, powered off, unless you say otherwise.
 
-    POINT is an id, the start of one, VM@latest, or VM@good: the newest without known damage.
+    POINT is an id, the start of one, VM@latest, or VM@good, for which VM is short: the newest without known damage.
+
+    Several points are one job. All is checked before a byte is written; then they are restored in the order given, and
+    with --start each runs, and its guest agent answers, before the next is begun. Options go for all of them.
     """
-    if instant and in_place:
-        raise UsageError(
-            "NAME-BAD",
-            "--instant makes a new VM; it does not go with --in-place.",
-            next_step="Say --as NAME with --instant, or leave --instant away.",
-        )
-    from vmtui.overview.catalogue import find_point
-    from vmtui.restore import RestoreRequest
-
+    _refuse_options(points, name=name, in_place=in_place, instant=instant)
     cli.repository.sync()
-    found = find_point(cli.repository, point)
-    if is_host_subject(found.vm):
-        raise UsageError(
-            "NAME-UNKNOWN",
-            f"The point {found.id} is of a host's configuration.",
-            next_step=f"Run: vmtui host restore {found.id}",
-        )
-    manifest = cli.repository.points.load(found)
+    maps = _mapping("--map-network", networks), _mapping("--map-pool", pools)
+    common = Common(host, in_place, same_identity, new_nvram, *maps, start)
+    if len(points) > 1:
+        return restore_several(cli, points, common, plan_only=plan_only, yes=yes, detach=detach)
+    manifest = manifest_of(cli, points[0])
     target = host or manifest.host
     if target not in cli.settings.hypervisors:
         raise unknown("host", target, cli.settings.hypervisors)
-    request = RestoreRequest(
-        vm=manifest.vm_uuid,
-        point=manifest.id,
-        host=target,
-        name=name,
-        in_place=in_place,
-        same_identity=same_identity,
-        new_nvram=new_nvram,
-        networks=_mapping("--map-network", networks),
-        pools=_mapping("--map-pool", pools),
-        start=start,
-        instant=instant,
-    )
+    request = common.request(manifest, target, name, instant=instant)
     if plan_only:
         return _print_plan(cli, request, manifest)
     if in_place and not yes:
@@ -112,6 +91,23 @@ def restore(
     raise_unless_ok(record)
     _tell(cli, record)
     return ExitCode.DONE
+
+
+def _refuse_options(points: tuple[str, ...], *, name: str | None, in_place: bool, instant: bool) -> None:
+    """Options that do not go with one another, or not with several points."""
+    if instant and in_place:
+        raise UsageError(
+            "NAME-BAD",
+            "--instant makes a new VM; it does not go with --in-place.",
+            next_step="Say --as NAME with --instant, or leave --instant away.",
+        )
+    if len(points) > 1 and (name is not None or instant):
+        option = "--as" if name is not None else "--instant"
+        raise UsageError(
+            "NAME-BAD",
+            f"{option} is for one point, and {len(points)} were given.",
+            next_step=f"Restore that one by itself with {option}, or leave {option} away.",
+        )
 
 
 def _mapping(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -156,22 +152,7 @@ def _prepare(cli: Cli, request: RestoreRequest, manifest: RestorePoint) -> Resto
 def _print_plan(cli: Cli, request: RestoreRequest, manifest: RestorePoint) -> int:
     plan = _prepare(cli, request, manifest)
     if cli.output.as_json:
-        cli.output.document(
-            {
-                "vm": plan.name,
-                "host": request.host,
-                "point": request.point,
-                "uuid": plan.uuid,
-                "bytes": plan.data_bytes,
-                "steps": to_plain(plan.steps),
-                "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in plan.checks],
-                "changes": list(plan.changes),
-                "destroys": plan.destroys,
-                "unchecked": list(plan.unchecked),
-                "command": plan.command,
-                "ready": not plan.refused,
-            }
-        )
+        cli.output.document(plan_json(plan))
     else:
         _print_plan_text(cli, plan, manifest)
     return ExitCode.REFUSED if plan.refused else ExitCode.DONE
@@ -185,19 +166,7 @@ def _print_plan_text(cli: Cli, plan: RestorePlan, manifest: RestorePoint) -> Non
             f"From      point {manifest.id} of {plan.origin}, {plan.point_time}, {manifest.mode}, {manifest.consistency}{why}"
         )
     )
-    kind = "the VM itself" if plan.request.keeps_identity else "a new VM"
-    state = "running at once" if plan.request.instant else "started" if plan.request.start else "powered off"
-    say(printable(f"To        {plan.request.host}, {kind} {plan.name}, {state}"))
-    say()
-    for check in plan.checks:
-        say(printable(f"  {_MARKS[check.ok]:8}  {check.name:12} {check.detail}"))
-    say()
-    for step in plan.steps:
-        say(printable(f"  {step.number:3}  {step.text}{'' if step.bytes is None else f'  ({size(step.bytes)})'}"))
-    say()
-    say(printable(f"Destroys  {plan.destroys}"))
-    for text in plan.unchecked:
-        say(printable(f"Unchecked {text}"))
+    plan_body(cli.output, plan)
     say(printable(f"CLI       {plan.command}"))
     if plan.refused:
         say("This plan cannot be carried out as it is: see FAILED above. Nothing was written.")
@@ -227,8 +196,8 @@ def _tell(cli: Cli, record: JobRecord) -> None:
     if cli.output.as_json:
         cli.output.document(result | {"job": record.id, "notes": list(record.notes)})
         return
-    for check in result["checks"]:
-        cli.output.text(printable(f"  {_MARKS[check['ok']]:8}  {check['name']:20} {check['detail']}"))
+    for line in check_lines(result["checks"]):
+        cli.output.text(line)
     if "bytes" in result:
         cli.output.text(
             printable(

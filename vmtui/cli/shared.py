@@ -218,7 +218,8 @@ def work_line(work: Mapping[str, Any]) -> str:
 
 def progress_line(record: JobRecord) -> str:
     """`transfer vda  61 %  38 of 62 GiB  142 MiB/s  left 2m`."""
-    parts = [f"  {record.vm} {record.phase} {record.disk}".rstrip()]
+    who = "" if record.kind is JobKind.GROUP_RESTORE else f"{record.vm} "  # its phase says which of several
+    parts = [f"  {who}{record.phase} {record.disk}".rstrip()]
     if record.total:
         parts.append(f"{bar(record.done, record.total)} {100 * record.done // record.total} %")
         parts.append(f"{size(record.done)} of {size(record.total)}")

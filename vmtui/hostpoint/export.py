@@ -191,7 +191,7 @@ def _vm_steps(state: HostState, restorable: set[str]) -> list[str]:
     for part in vms:
         name = part.entry.name
         if name in restorable:
-            steps.append(f"vmtui restore {shlex.quote(f'{state.host}/{name}@latest')} --to {state.host}")
+            steps.append(f"vmtui restore {shlex.quote(f'{state.host}/{name}@good')} --to {state.host}")
         else:
             steps.append(f"The VM {name} ({part.entry.facts.get('uuid', '')}) has no restore point.")
     return steps

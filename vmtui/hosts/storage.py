@@ -85,6 +85,19 @@ def free_bytes(session: HostSession, folder: str) -> int | None:
     return int(blocks) * int(size)
 
 
+def file_system(session: HostSession, folder: str) -> str | None:
+    """Names the file system that a folder is on, among those of its host; None when the folder is not there."""
+    answer = session.run(["stat", "-c", "%d", folder])
+    return answer.output.strip() if answer.status == 0 else None
+
+
+def nearest_folder(session: HostSession, folder: str) -> str:
+    """The folder, or the nearest one above it that is there; libvirt makes its own folders when it needs them."""
+    while folder not in ("", "/") and session.files.info(folder) is None:
+        folder = posixpath.dirname(folder)
+    return folder
+
+
 def create_image(session: HostSession, path: str, format_name: str, size: int) -> None:
     """Make a new, empty image, readable by its owner alone (0600). Never replaces a file.
 

@@ -276,7 +276,7 @@ def _state(row: Any) -> tuple[JobState, Mapping[str, Any] | None, Mapping[str, A
     if row.status == "SUCCESS" and "value" in output:
         return JobState.OK, output.get("warning"), output["value"] or {}
     if row.status == "SUCCESS" and output.get("error", {}).get("id") == "CANCELLED":
-        return JobState.CANCELLED, output["error"], {}
+        return JobState.CANCELLED, output["error"], output["error"].get("facts", {}).get("result", {})
     error = output.get("error") or {
         "id": "INTERNAL",
         "cause": f"The job ended as {row.status}: {row.error}",

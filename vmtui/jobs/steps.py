@@ -15,6 +15,7 @@ from vmtui.jobs.world import Logins, World
 from vmtui.model.codec import from_plain, to_plain
 from vmtui.model.errors import CancelledError, FailedError, RefusedError, VmtuiError
 from vmtui.model.job import JobSpec
+from vmtui.model.progress import Watch
 from vmtui.model.settings import Settings
 
 LOG = logging.getLogger("vmtui.jobs")
@@ -32,9 +33,11 @@ class Work:
         world: Of the worker.
         spec: Of the job.
         logins: Of the job.
+        settings: The configuration.
+        board: Is told what the work does.
     """
 
-    def __init__(self, world: World, spec: JobSpec, logins: Logins, settings: Settings, board: Board) -> None:
+    def __init__(self, world: World, spec: JobSpec, logins: Logins, settings: Settings, board: Watch) -> None:
         self.world = world
         self.spec = spec
         self.logins = logins

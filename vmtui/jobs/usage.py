@@ -13,7 +13,15 @@ from vmtui.repository import PointName
 ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 """DBOS's words for workflows that have not ended."""
 _USERS = frozenset(
-    {JobKind.RESTORE, JobKind.INSTANT, JobKind.EXPORT, JobKind.VERIFY, JobKind.HOST_RESTORE, JobKind.REHEARSE}
+    {
+        JobKind.RESTORE,
+        JobKind.GROUP_RESTORE,
+        JobKind.INSTANT,
+        JobKind.EXPORT,
+        JobKind.VERIFY,
+        JobKind.HOST_RESTORE,
+        JobKind.REHEARSE,
+    }
 )
 
 
@@ -39,4 +47,5 @@ def _points(spec: JobSpec) -> list[PointName]:
     request = spec.request
     if spec.kind is JobKind.VERIFY:
         return [PointName(VmId(vm), PointId(point)) for vm, point in request["points"]]
-    return [PointName(VmId(request["vm"]), PointId(request["point"]))]
+    members = request["members"] if spec.kind is JobKind.GROUP_RESTORE else [request]
+    return [PointName(VmId(member["vm"]), PointId(member["point"])) for member in members]

@@ -12,6 +12,8 @@ from vmtui.model.point import LeftOut
 HOST_NAME = "host configuration"
 """Stands where a point of a VM has the VM's name."""
 LATEST = "latest"
+GOOD = "good"
+"""After an @: the newest, and the newest without known damage."""
 
 
 class PartKind(StrEnum):

@@ -16,6 +16,7 @@ class JobKind(StrEnum):
 
     BACKUP = "backup"
     RESTORE = "restore"
+    GROUP_RESTORE = "group restore"
     INSTANT = "instant"
     REVERT = "revert"
     VERIFY = "verify"

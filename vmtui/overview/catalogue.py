@@ -11,7 +11,7 @@ from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.ids import PointId, VmId, id_instant, is_host_subject
 from vmtui.model.point import PointStatus
 from vmtui.overview.points import who_is
-from vmtui.overview.words import unknown
+from vmtui.overview.words import local, unknown
 
 if TYPE_CHECKING:
     from vmtui.repository import PointName, Repository
@@ -109,6 +109,56 @@ def find_point(repository: Repository, text: str) -> PointName:
         raise UsageError("NAME-AMBIGUOUS", f"Several points start with {text!r}: {ids}.")
     _check_there(repository, found[0])
     return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A point to bring back, and why it is not a newer one."""
+
+    name: PointName
+    passed_over: str = ""
+    """Newer points that were left because of known damage, in words; empty where nothing was chosen for the operator."""
+
+
+def choose_point(repository: Repository, text: str) -> Choice:
+    """A point to bring back: as `find_point` finds it; a VM's name alone means its newest good point.
+
+    Raises:
+        UsageError: There is none, or several.
+        DamageError: It was committed and its manifest is gone, or it has known damage.
+    """
+    try:
+        name = find_point(repository, text)
+    except UsageError as error:
+        if "@" in text or error.id != "NAME-UNKNOWN" or not _is_vm(repository, text):
+            raise
+        text = f"{text}@{_GOOD}"
+        name = find_point(repository, text)
+    vm, _, which = text.rpartition("@")
+    return Choice(name, _passed_over(repository, vm, name) if which == _GOOD else "")
+
+
+def _is_vm(repository: Repository, text: str) -> bool:
+    try:
+        find_vm(repository, text)
+    except UsageError as error:
+        return error.id == "NAME-AMBIGUOUS"  # then that is what has to be said
+    return True
+
+
+def _passed_over(repository: Repository, vm: str, chosen: PointName) -> str:
+    """Why the newest good point is not the newest."""
+    newer = [name for name in find_vm(repository, vm) if name.id > chosen.id]
+    if not newer:
+        return ""
+    reasons = []
+    for name in reversed(newer):
+        lost = not repository.points.exists(name)
+        reasons.append(f"{name.id} ({'its manifest is gone' if lost else repository.points.status(name).damaged})")
+    return (
+        f"{vm}: {chosen.id} of {local(id_instant(chosen.id))} is the newest good point; newer with known damage: "
+        + ("; ".join(reasons))
+    )
 
 
 def find_vm(repository: Repository, text: str) -> list[PointName]:

@@ -40,7 +40,7 @@ _SHOW = Try("look at the whole of it", "d", "vmtui show POINT")
 _WATCH = Try("watch the job", "enter", "vmtui job watch JOB")
 _AGAIN = Try("run it again", "a", "vmtui job again JOB")
 _CANCEL = Try("cancel it; it cleans up first", "c", "vmtui job cancel JOB")
-_RESTORE = Try("bring it back as a new VM", "r", "vmtui restore VM@latest")
+_RESTORE = Try("bring it back as a new VM", "r", "vmtui restore VM@good")
 _REHEARSE = Try("boot it in isolation again", "w", "vmtui rehearse POINT")
 _TRUST = Try("compare the fingerprint, then accept it", "T", "vmtui host trust HOST")
 _TIER = Try("give it another tier, or exempt it with a reason, in [[rules]]", "", "vmtui vms")
@@ -146,8 +146,8 @@ _ROWS: tuple[tuple[str, str, str, tuple[Try, ...]], ...] = (
         "VMs alone do not make a host; without it networks and pools are made again by heart.",
         (
             Try("see what has changed on the host since", "c", "vmtui host diff HOST@latest"),
-            Try("bring back what is missing", "r", "vmtui host restore HOST@latest --plan"),
-            Try("write it to a folder, with the steps to rebuild the host", "", "vmtui host export HOST@latest DIR"),
+            Try("bring back what is missing", "r", "vmtui host restore HOST@good --plan"),
+            Try("write it to a folder, with the steps to rebuild the host", "", "vmtui host export HOST@good DIR"),
         ),
     ),
     (

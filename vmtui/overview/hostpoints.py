@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmtui.model.errors import DamageError, UsageError
-from vmtui.model.hostpoint import LATEST
+from vmtui.model.hostpoint import GOOD, LATEST
 from vmtui.model.ids import host_subject, is_host_subject
 from vmtui.model.point import PointStatus
 from vmtui.overview.points import PointView, load_view
@@ -36,7 +36,7 @@ def host_views(repository: Repository, host: str | None = None) -> list[PointVie
 
 
 def find_host_point(repository: Repository, text: str) -> PointName:
-    """A host point by its id, an unambiguous start of it, or `HOST@latest`.
+    """A host point by its id, an unambiguous start of it, `HOST@latest`, or `HOST@good`: the newest without damage.
 
     Raises:
         UsageError: There is none, or several, or it is a VM's.
@@ -45,8 +45,9 @@ def find_host_point(repository: Repository, text: str) -> PointName:
     host, at, which = text.rpartition("@")
     names = host_names(repository)
     if at:
-        found = [name for name in names if name.vm == host_subject(repository.id, host)][-1:]
-        if which != LATEST or not found:
+        own = [name for name in names if name.vm == host_subject(repository.id, host)]
+        found = ([_good(repository, own)] if which == GOOD else own[-1:]) if own else []
+        if which not in (LATEST, GOOD) or not found:
             raise UsageError(
                 "NAME-UNKNOWN", f"There is no host point {text!r}.", next_step=f"Make one: vmtui host backup {host}"
             )
@@ -60,6 +61,14 @@ def find_host_point(repository: Repository, text: str) -> PointName:
         )
     _check(repository, found[0])
     return found[0]
+
+
+def _good(repository: Repository, own: Sequence[PointName]) -> PointName:
+    """The newest good one; the newest, to be refused with its reason, where none is good."""
+    from vmtui.repository import newest_good
+
+    there = [name for name in own if repository.points.exists(name)]
+    return newest_good(there, repository.points.statuses()) or own[-1]
 
 
 def _check(repository: Repository, name: PointName) -> None:

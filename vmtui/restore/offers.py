@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass
 
 from vmtui.hosts import capabilities, domain_xml, storage
+from vmtui.model.point import PointDisk, RestorePoint
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.plan import RestoreRequest
 
@@ -32,16 +33,27 @@ def offers(context: RestoreContext, request: RestoreRequest) -> Offers:
         UnreachableError: The target does not answer.
     """
     point = context.point(request)
-    domain = domain_xml.parse(point.xml_inactive or point.xml_live)
-    needed = dict.fromkeys(name for _, name in domain_xml.networks(domain) if name)
-    places: dict[str, None] = {}
-    for disk in point.disks:
-        folder = posixpath.dirname(disk.path) if disk.path else ""
-        pool = disk.pool or next((name for name, path in point.pools.items() if path == folder), None)
-        places.setdefault(pool or folder)
+    places = dict.fromkeys(names[0] for names in (_places(point, disk) for disk in point.disks) if names)
     return Offers(
-        networks_needed=tuple(needed),
-        places_needed=tuple(name for name in places if name),
+        networks_needed=_networks(point),
+        places_needed=tuple(places),
         networks=tuple(network.name for network in capabilities.networks(context.session) if network.active),
         pools=tuple((pool.name, pool.free) for pool in storage.pools(context.session) if pool.usable),
     )
+
+
+def needs(point: RestorePoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every name that a mapping may have on its left side: networks; pools and folders. Pure."""
+    return _networks(point), tuple(name for disk in point.disks for name in _places(point, disk))
+
+
+def _networks(point: RestorePoint) -> tuple[str, ...]:
+    domain = domain_xml.parse(point.xml_inactive or point.xml_live)
+    return tuple(dict.fromkeys(name for _, name in domain_xml.networks(domain) if name))
+
+
+def _places(point: RestorePoint, disk: PointDisk) -> list[str]:
+    """Names of the place that a disk was in: the pool, if it was in one, and the folder."""
+    folder = posixpath.dirname(disk.path) if disk.path else ""
+    pool = disk.pool or next((name for name, path in point.pools.items() if path == folder), None)
+    return [name for name in (pool, folder) if name]

@@ -29,7 +29,8 @@ from vmtui.restore.plan import Aside, DiskPlacement, FilePlacement, RestoreReque
 NAME_LIMIT = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 """Names that we give to VMs and so to files. libvirt takes more; a restored VM's own name may be anything."""
-_SPACE_MARGIN = 64 << 20
+SPACE_MARGIN = 64 << 20
+"""What a restore leaves free on each file system [bytes]."""
 _NOBODY = VmId("")
 
 
@@ -342,7 +343,9 @@ def _space(flight: Preflight) -> None:
     """Room for the data of every disk, by file system; sparse parts cost nothing."""
     needs: dict[str, int] = {}
     for folder, size in [(posixpath.dirname(disk.path), disk.data_bytes) for disk in flight.disks] + [
-        (_nearest(flight, posixpath.dirname(item.path)), item.size) for item in flight.files if item.needed
+        (storage.nearest_folder(flight.session, posixpath.dirname(item.path)), item.size)
+        for item in flight.files
+        if item.needed
     ]:
         needs[folder] = needs.get(folder, 0) + size
     problems = []
@@ -350,19 +353,12 @@ def _space(flight: Preflight) -> None:
         free = storage.free_bytes(flight.session, folder)
         if free is None:
             problems.append(f"{folder} is not there")
-        elif free < need + _SPACE_MARGIN:
-            problems.append(f"{folder} has {free} bytes free, {need + _SPACE_MARGIN} are needed")
+        elif free < need + SPACE_MARGIN:
+            problems.append(f"{folder} has {free} bytes free, {need + SPACE_MARGIN} are needed")
     if problems:
         flight.failed("space", f"on {flight.session.host.name}: " + "; ".join(problems))
     elif needs:
         flight.passed("space", f"{sum(needs.values())} bytes needed")
-
-
-def _nearest(flight: Preflight, folder: str) -> str:
-    """The folder, or the nearest one above it that is there; libvirt makes its own folders when it needs them."""
-    while folder not in ("", "/") and flight.session.files.info(folder) is None:
-        folder = posixpath.dirname(folder)
-    return folder
 
 
 # -- the repository's side -----------------------------------------------------------------------

@@ -7,11 +7,11 @@ them is plain data without secrets.
 
 from __future__ import annotations
 
-from vmtui.jobs.workflows import backing_up, host_points, instant, rehearsing, restoring, upkeep
+from vmtui.jobs.workflows import backing_up, host_points, instant, rehearsing, restoring, restoring_several, upkeep
 from vmtui.jobs.world import World
 
 
 def register(world: World) -> None:
     """Register all workflows and steps with DBOS. Call it once, before launch."""
-    for subject in (backing_up, host_points, restoring, instant, rehearsing, upkeep):
+    for subject in (backing_up, host_points, restoring, restoring_several, instant, rehearsing, upkeep):
         subject.register(world)

@@ -39,8 +39,12 @@ def workflow(world: World, name: str, body: Callable[[Data], Data]) -> None:
             return body(spec)
 
 
-def patiently(work: Work, undo: Callable[[], None]) -> None:
-    """Try to clean up until the host answers, for a while; what is left is the next run's to clear."""
+def patiently(work: Work, undo: Callable[[], None]) -> bool:
+    """Try to clean up until the host answers, for a while; what is left is the next run's to clear.
+
+    Returns:
+        Whether nothing is left.
+    """
     deadline = time.monotonic() + _ABANDON_S
     while True:
         try:
@@ -48,13 +52,14 @@ def patiently(work: Work, undo: Callable[[], None]) -> None:
         except UnreachableError as error:
             if time.monotonic() > deadline:
                 work.board.note(f"could not clean up, the next run will: {error.cause}")
-                return
+                return False
             time.sleep(_ABANDON_PAUSE_S)
             continue
         except VmtuiError as error:
             if error.id != "VM-GONE":
                 work.board.note(f"could not clean up: {error.cause}")
-        return
+                return False
+        return True
 
 
 def run_id() -> JobId:

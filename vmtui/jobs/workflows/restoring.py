@@ -21,10 +21,10 @@ from vmtui.restore.revert import RevertRequest, revert
 def register(world: World) -> None:
     """Register the workflows and their steps with DBOS."""
     plan_step = step(world, "plan restore", _plan_restore)
-    write_step = step(world, "write", _write)
-    install_step = step(world, "install", _install)
-    start_step = step(world, "start", _start, cancellable=False)
-    abandon_step = step(world, "abandon restore", _abandon_restore, cancellable=False)
+    write_step = step(world, "write", write)
+    install_step = step(world, "install", install)
+    start_step = step(world, "start", start, cancellable=False)
+    abandon_step = step(world, "abandon restore", abandon, cancellable=False)
 
     def restore(spec: Data) -> Data:
         planned = plan_step(spec)
@@ -61,15 +61,18 @@ def _restore_world(work: Work, data: Data) -> tuple[Any, RestorePlan]:
     return context, plan
 
 
-def _write(work: Work, data: Data) -> run.Written:
+def write(work: Work, data: Data) -> run.Written:
+    """Write and prove what the plan in `data` says; see `run.write`."""
     return run.write(*_restore_world(work, data))
 
 
-def _install(work: Work, data: Data) -> run.Installed:
+def install(work: Work, data: Data) -> run.Installed:
+    """Define the VM on it; see `run.install`."""
     return run.install(*_restore_world(work, data))
 
 
-def _start(work: Work, data: Data, written: Data, installed: Data) -> Data:
+def start(work: Work, data: Data, written: Data, installed: Data) -> Data:
+    """Start it if that was asked for; gives the evidence of the whole restore."""
     context, plan = _restore_world(work, data)
     seconds = (utc_now() - parse_instant(data["started"])).total_seconds()
     value = {
@@ -93,12 +96,13 @@ def _start(work: Work, data: Data, written: Data, installed: Data) -> Data:
     return value
 
 
-def _abandon_restore(work: Work, data: Data) -> Data:
+def abandon(work: Work, data: Data) -> Data:
+    """Take back what was begun; tells whether all of it could be."""
     context, plan = _restore_world(work, data)
     work.board.phase("clean up")
-    patiently(work, lambda: run.abandon(context, plan))
+    clean = patiently(work, lambda: run.abandon(context, plan))
     context.notes(plan.run).discard()
-    return {}
+    return {"clean": clean}
 
 
 # -- revert and export ---------------------------------------------------------------------------

@@ -155,7 +155,8 @@ def _work(record: JobRecord) -> list[list[Piece]]:
     lines: list[list[Piece]] = []
     for item in done:
         new = f", new {size(item['new'])}, stored {size(item['stored'])}" if item["new"] or item["stored"] else ""
-        lines.append([(f"  ✓ {item['phase']} {item['disk']}".ljust(22), "good"), (f"{size(item['done'])}{new}", "")])
+        what = f"  ✓ {item['phase']} {item['disk']}"
+        lines.append([(what.ljust(max(22, len(what) + 1)), "good"), (f"{size(item['done'])}{new}", "")])
     return [[], [("done", "strong")], *lines] if lines else []
 
 
@@ -183,6 +184,8 @@ def evidence(record: JobRecord) -> list[list[Piece]]:
         return _verify_evidence(result)
     if record.kind is JobKind.REHEARSE and "verdict" in result:
         return _rehearsal_evidence(result)
+    if "members" in result:
+        return _group_evidence(result)
     if "checks" in result:
         return _restore_evidence(record)
     text = "Nothing was proven, because the job did not get that far."
@@ -240,6 +243,37 @@ def _restore_evidence(record: JobRecord) -> list[list[Piece]]:
         )
     if result.get("before"):
         lines.append([("          ", ""), (f"as it was before is in host point {result['before']}", "dim")])
+    return lines
+
+
+def _group_evidence(result: Mapping[str, Any]) -> list[list[Piece]]:
+    """A section for each member; what was not restored is told first."""
+    members = result["members"]
+    if "failed" in result:
+        waiting = ", ".join(result["not_begun"]) or "none"
+        lines: list[list[Piece]] = [
+            [("evidence  ", "strong"), (f"it ended at {result['failed']}; not begun: {waiting}", "bad")]
+        ]
+    else:
+        lines = [
+            [("evidence  ", "strong"), (f"{len(members)} VMs restored on {result['host']}: done as asked", "good")]
+        ]
+    for number, member in enumerate(members, 1):
+        failed = any(check["ok"] is False for check in member["checks"])
+        lines += [
+            [],
+            [(f"{number} {member['vm']}", "bad" if failed else "strong"), (f"  from point {member['point']}", "")],
+        ]
+        lines += [_check(check["ok"], check["name"], check["detail"]) for check in member["checks"]]
+        text = f"{size(member['bytes'])} written and read back in {member['seconds']:.1f} s"
+        lines.append([("          ", ""), (text, "strong")])
+        if member.get("kept"):
+            lines.append(
+                [
+                    ("The old disks are kept. ", "warn"),
+                    (f":revert {member['host']}/{member['vm']} brings them back", ""),
+                ]
+            )
     return lines
 
 

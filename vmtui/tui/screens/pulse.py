@@ -23,7 +23,7 @@ from vmtui.tui.screens.vms import TONES
 from vmtui.tui.widgets.frame import Piece, Text
 
 _BAR = 16
-_SELDOM = (JobKind.HOST_BACKUP, JobKind.HOST_RESTORE, JobKind.INSTANT, JobKind.REHEARSE)
+_SELDOM = (JobKind.GROUP_RESTORE, JobKind.HOST_BACKUP, JobKind.HOST_RESTORE, JobKind.INSTANT, JobKind.REHEARSE)
 """Kinds that take a line only when there were some."""
 _DAY = timedelta(hours=24)
 _LISTED = 4

@@ -31,6 +31,8 @@ def no_again(app: VmtuiApp, focus: Focus) -> str:
     record = focus.jobs[0]
     if record.kind in (JobKind.RESTORE, JobKind.INSTANT):
         return "a restore starts with a fresh plan: r on its point"
+    if record.kind is JobKind.GROUP_RESTORE:
+        return "a restore starts with a fresh plan: mark the VMs, then r"
     if record.kind is JobKind.PRUNE:
         return "a prune starts with a fresh plan: 6, then f"
     return read_only(app, [record.host]) if record.kind.changes else ""

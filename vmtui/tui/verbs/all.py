@@ -27,10 +27,10 @@ _JOB_VIEWS = ("jobs", "job")
 ACTIONS = (
     Command("backup.start", ("b",), "Backup", "Back up now, in the mode of the VM's tier.", backups.start_backup, Danger.SAFE, "vmtui backup {vms}", _VM_VIEWS, backups.no_backup, footer=10),
     Command("backup.options", ("o",), "Options", "Choose mode and full, see the plan, back up.", sheets.backup_options, Danger.STOPS, "vmtui backup {vms} --mode cold --full", _VM_VIEWS, backups.no_backup, footer=11),
-    Command("restore.open", ("r",), "Restore", "Restore: point, target, mapping, plan, confirm. Nothing is changed before the last step.", restores.open_wizard, Danger.STOPS, "vmtui restore {point}", ("vms", "vm", "points"), restores.no_restore, footer=12),
+    Command("restore.open", ("r",), "Restore", "Restore: point, target, mapping, plan, confirm. What is marked is one job, in order. Nothing is changed before the last step.", restores.open_wizard, Danger.STOPS, "vmtui restore {goods}", ("vms", "vm", "points"), restores.no_restore, footer=12),
     Command("restore.undo", ("u",), "Undo", "Undo an in-place restore: the old disks come back.", restores.undo, Danger.DESTROYS, "vmtui revert {vm}", ("jobs", "job"), restores.no_undo, footer=14),
     Command("verify.start", ("v",), "Verify", "Read every byte of the points and compare it with its hash.", backups.start_verify, Danger.SAFE, "vmtui verify {points}", ("vms", "vm", "points", "host", "repo"), backups.no_verify, footer=13),
-    Command("rehearse.start", (rehearsals.KEY,), "Rehearse", "Boot the point in isolation, watch it, and throw it away: proof that it works.", rehearsals.ask_rehearsal, Danger.STOPS, "vmtui rehearse {point}", ("vms", "vm", "points"), rehearsals.no_rehearsal, footer=44),
+    Command("rehearse.start", (rehearsals.KEY,), "Rehearse", "Boot the point in isolation, watch it, and throw it away: proof that it works.", rehearsals.ask_rehearsal, Danger.STOPS, "vmtui rehearse {good}", ("vms", "vm", "points"), rehearsals.no_rehearsal, footer=44),
     Command("point.hold", ("h",), "Hold", "Hold the points: no rule prunes them. Held ones are released, after a question.", retention.hold_or_release, Danger.STOPS, "vmtui hold {point}", (*_POINT_VIEWS, "host"), retention.no_hold, footer=42),
     Command("prune.plan", ("f",), "Prune", "What the keep rules let go, and why the rest stays. Nothing is changed.", retention.show_plan, Danger.NONE, "vmtui prune {which} --dry-run", ("repo", "vm"), retention.no_plan, footer=95),
     Command("prune.run", ("f",), "Prune now", "Delete the points that go, for good.", retention.ask_prune, Danger.DESTROYS, "vmtui prune {which}", ("prune",), retention.no_prune, footer=10),
@@ -54,7 +54,7 @@ ACTIONS = (
 
 SHOWS = (
     Command("show.details", ("d",), "Details", "All fields of what is chosen.", shows.show_details, twin="vmtui show {point}", views=("vms", "vm", "points", "jobs", "hosts", "host"), footer=40),
-    Command("files.browse", ("m",), "Files", "Browse the files inside the point; of a VM, inside its newest good one.", files.browse, twin="vmtui files ls {point}", views=("vms", "vm", "points"), why_not=files.no_files, footer=43),
+    Command("files.browse", ("m",), "Files", "Browse the files inside the point; of a VM, inside its newest good one.", files.browse, twin="vmtui files ls {good}", views=("vms", "vm", "points"), why_not=files.no_files, footer=43),
     Command("files.find", ("f",), "Find", "Search the names below this folder.", files.ask_search, twin="vmtui files find {point} PATTERN", views=("files",), footer=12),
     Command("files.stop", ("c",), "Stop", "Stop taking files; what is whole stays.", files.stop_takes, views=("files",), why_not=files.no_takes, footer=15),
     Command("files.up", ("backspace", "left"), "Up", "To the folder above.", files.go_up, views=("files",), footer=13),

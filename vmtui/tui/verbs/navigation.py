@@ -45,6 +45,10 @@ def _on_page(name: str) -> Callable[[VmtuiApp, Focus], None]:
     return lambda app, _: getattr(app.screen, name)()
 
 
+def _moved(by: int) -> Callable[[VmtuiApp, Focus], None]:
+    return lambda app, _: getattr(app.screen, "move")(by)  # noqa: B009  # a page of its own has it
+
+
 def _filter(app: VmtuiApp, _: Focus) -> None:
     if isinstance(app.screen, TableView):
         app.screen.ask_line("filter", app.screen.filter_text)
@@ -59,7 +63,7 @@ def _open(app: VmtuiApp, focus: Focus) -> None:
     app.open(focus)
 
 
-MOVES = (*TABLES, "wizard")
+MOVES = (*TABLES, "wizard", "several")
 """Where a cursor moves in a table."""
 
 
@@ -85,6 +89,9 @@ COMMANDS = (
     Command("nav.down", ("down", "j"), "Down", "One row down.", _table(lambda table: table.move_by(1)), views=MOVES),
     Command("wizard.next", ("right_square_bracket",), "Next step", "To the next step; from the plan to your word.", _on_page("go_on"), views=("wizard",), footer=2),
     Command("wizard.back", ("left_square_bracket",), "Step back", "To the step before.", _on_page("go_back"), views=("wizard",), footer=3),
+    Command("several.next", ("right_square_bracket",), "Restore", "From the plan to your word.", _on_page("go_on"), views=("several",), footer=2),
+    Command("several.down", ("J", "shift+down"), "Later", "Restore the VM under the cursor later.", _moved(1), views=("several",), footer=3),
+    Command("several.up", ("K", "shift+up"), "Sooner", "Restore the VM under the cursor sooner.", _moved(-1), views=("several",), footer=4),
     Command("nav.top", ("g", "home"), "Top", "To the first row.", _table(lambda table: table.move_to(0)), views=MOVES),
     Command("nav.bottom", ("G", "end"), "Bottom", "To the last row.", _table(lambda table: table.move_to(len(table.rows))), views=MOVES),
     Command("nav.page-down", ("pagedown",), "Page", "A page down.", _table(lambda table: table.move_by(table.page)), views=MOVES),

@@ -19,7 +19,7 @@ def open_chosen(app: VmtuiApp, focus: Focus) -> None:
     """Drill into what is under the cursor."""
     if focus.view == "pulse":
         app.go_to("vms")
-    elif focus.view == "wizard":
+    elif focus.view in ("wizard", "several"):
         change_line(app)
     elif focus.view == "files":
         open_file(app)
@@ -39,7 +39,7 @@ def open_chosen(app: VmtuiApp, focus: Focus) -> None:
 
 def no_open(app: VmtuiApp, focus: Focus) -> str:
     """Why there is nothing to drill into."""
-    if focus.view == "wizard" and not _has_line(app):
+    if focus.view in ("wizard", "several") and not _has_line(app):
         return "there is nothing to change here: ] goes on"
     if focus.view in _OPENS:
         return ""
@@ -48,7 +48,7 @@ def no_open(app: VmtuiApp, focus: Focus) -> str:
     return "" if focus.count else "nothing is chosen"
 
 
-_OPENS = ("pulse", "wizard", "files", "host")
+_OPENS = ("pulse", "wizard", "several", "files", "host")
 """Views with an enter of their own."""
 
 
@@ -58,15 +58,17 @@ def _job_of(focus: Focus) -> str:
 
 def _has_line(app: VmtuiApp) -> bool:
     from vmtui.tui.wizard.screen import RestoreWizard
+    from vmtui.tui.wizard.several import SeveralPage
 
-    return isinstance(app.screen, RestoreWizard) and not app.screen.changes_nothing
+    return isinstance(app.screen, RestoreWizard | SeveralPage) and not app.screen.changes_nothing
 
 
 def change_line(app: VmtuiApp) -> None:
     """In the wizard enter changes the line under the cursor."""
     from vmtui.tui.wizard.screen import RestoreWizard
+    from vmtui.tui.wizard.several import SeveralPage
 
-    if isinstance(app.screen, RestoreWizard):
+    if isinstance(app.screen, RestoreWizard | SeveralPage):
         app.screen.change()
 
 

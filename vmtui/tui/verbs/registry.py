@@ -68,7 +68,8 @@ class Command:
     """One command.
 
     `twin` is the command line that does the same, with {vms}, {vm}, {points}, {point}, {job}, {host} or
-    {id} where the object goes, {paths} for files; {which} are VMs or, for all of them, nothing.
+    {id} where the object goes, {paths} for files; {which} are VMs or, for all of them, nothing. {good} and
+    {goods} are points to bring back: of a VM the newest without known damage.
     """
 
     id: str
@@ -107,6 +108,8 @@ def fill(template: str, focus: Focus) -> str:
         "vms": vms or ["VM"],
         "which": vms,
         "point": points[:1] or ([f"{vms[0]}@latest"] if vms else ["POINT"]),
+        "good": points[:1] or ([f"{vms[0]}@good"] if vms else ["POINT"]),
+        "goods": points or [f"{vm}@good" for vm in vms] or ["POINT"],
         "points": points or [f"{vm}@latest" for vm in vms] or ["--all" if focus.view == "repo" else "POINT"],
         "job": jobs or ["JOB"],
         "host": [view.name for view in focus.hosts[:1]] or ["HOST"],

@@ -16,6 +16,37 @@ if TYPE_CHECKING:
     from vmtui.tui.app import VmtuiApp
 
 
+def _several(app: VmtuiApp, focus: Focus) -> list[PointView]:
+    """The points when more than one is meant: the chosen ones, or the newest good one of each chosen VM."""
+    if focus.points:
+        return list(focus.points)
+    newest: dict[VmId, PointView] = {}
+    for point in app.picture.catalogue.points:
+        if point.good:
+            newest.setdefault(point.uuid, point)
+    return [newest[row.uuid] for row in focus.vms if row.uuid in newest]
+
+
+def _is_several(focus: Focus) -> bool:
+    return max(len(focus.points), len(focus.vms)) > 1
+
+
+def _no_several(app: VmtuiApp, focus: Focus) -> str:
+    """Why what was marked cannot be restored as one job."""
+    points = _several(app, focus)
+    held = {point.uuid for point in points}
+    without = [row.path for row in focus.vms if row.uuid not in held]
+    if without and not focus.points:
+        return f"{without[0]} has no good restore point: unmark it"
+    damaged = [point.vm for point in points if not point.good]
+    if damaged:
+        return f"a chosen point of {damaged[0]} is damaged: unmark it"
+    if len(held) < len(points):
+        twice = next(point.vm for place, point in enumerate(points) if point.uuid in {p.uuid for p in points[:place]})
+        return f"{twice} is chosen twice: unmark one"
+    return ""
+
+
 def _points(app: VmtuiApp, focus: Focus) -> list[PointView]:
     """Points of the chosen VM, or the chosen point, newest first."""
     if focus.points:
@@ -30,13 +61,18 @@ def no_restore(app: VmtuiApp, focus: Focus) -> str:
         return "vmtui runs in read-only mode"
     if not app.settings.hypervisors:
         return "no host is configured"
+    if _is_several(focus):
+        return _no_several(app, focus)
     return "" if _points(app, focus) else "there is no restore point; b makes one"
 
 
 def open_wizard(app: VmtuiApp, focus: Focus) -> None:
-    """Begin a restore; leaving it keeps what was chosen for an hour."""
+    """Begin a restore; leaving it keeps what was chosen for an hour. What is marked is restored as one job."""
     from dataclasses import replace
 
+    if _is_several(focus):
+        _open_several(app, _several(app, focus))
+        return
     from vmtui.tui.wizard.draft import first_draft
     from vmtui.tui.wizard.screen import RestoreWizard
 
@@ -53,8 +89,18 @@ def open_wizard(app: VmtuiApp, focus: Focus) -> None:
     app.push_screen(RestoreWizard(draft))
 
 
+def _open_several(app: VmtuiApp, points: list[PointView]) -> None:
+    from vmtui.tui.wizard.group import first_group
+    from vmtui.tui.wizard.several import SeveralPage
+
+    tab = app.page.lit_tab if app.page is not None else ""
+    app.push_screen(SeveralPage(first_group(points, tuple(app.settings.hypervisors)), tab))
+
+
 def no_undo(app: VmtuiApp, focus: Focus) -> str:
     """Why there is nothing to undo."""
+    if focus.jobs and focus.jobs[0].kind is JobKind.GROUP_RESTORE:
+        return "it was of several VMs: undo each by itself, as in :revert VM"
     if not focus.jobs or focus.jobs[0].kind is not JobKind.RESTORE:
         return "choose an in-place restore"
     record = focus.jobs[0]

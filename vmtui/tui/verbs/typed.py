@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtui.model.errors import RefusedError, UsageError, VmtuiError
+from vmtui.model.hostpoint import GOOD
 from vmtui.model.point import Mode
 from vmtui.overview.words import unknown
 from vmtui.tui.verbs import backups, hosts, rehearsals, restores, retention, shows, trust
@@ -56,17 +58,29 @@ def _ambiguous(word: str) -> UsageError:
 def _points(app: VmtuiApp, words: Words) -> Focus:
     found = []
     for word in words:
-        vm, at, _ = word.rpartition("@")
+        vm, at, which = word.rpartition("@")
         if at:
+            if which not in ("latest", "good"):
+                raise UsageError("NAME-UNKNOWN", f"{word!r}: only VM@latest and VM@good are known after an @.")
             uuid = _vms(app, [vm]).vms[0].uuid
             own = [point for point in app.picture.catalogue.points if point.uuid == uuid]
-            matching = own[:1]
+            matching = [point for point in own if point.good or which == "latest"][:1]
         else:
             matching = [point for point in app.picture.catalogue.points if point.id.startswith(word)]
         if len(matching) != 1:
             raise unknown("point", word, [point.id for point in app.picture.catalogue.points])
         found += matching
     return Focus("points", points=tuple(found))
+
+
+def _good_points(app: VmtuiApp, words: Words) -> Focus:
+    """Points to bring back: a VM's name alone is its newest without known damage."""
+    known = {row.name for row in app.picture.rows} | {row.path for row in app.picture.rows}
+    ids = tuple(point.id for point in app.picture.catalogue.points)
+    return _points(
+        app,
+        [f"{word}@good" if word in known and not any(id_.startswith(word) for id_ in ids) else word for word in words],
+    )
 
 
 def _jobs(app: VmtuiApp, word: str) -> Focus:
@@ -107,7 +121,10 @@ def _backup(app: VmtuiApp, words: Words) -> None:
 
 
 def _restore(app: VmtuiApp, words: Words) -> None:
-    _checked(app, _points(app, [_need(words, "restore web1@latest")]), "restore.open")
+    """Options of the command line are chosen in the wizard."""
+    _need(words, "restore web1@good")
+    points = list(takewhile(lambda word: not word.startswith("--"), words))
+    _checked(app, _good_points(app, points), "restore.open")
 
 
 def _rehearse(app: VmtuiApp, words: Words) -> None:
@@ -115,11 +132,11 @@ def _rehearse(app: VmtuiApp, words: Words) -> None:
     host = ""
     if "--on" in rest:
         place = rest.index("--on")
-        host = _need(rest[place + 1 :], "rehearse web1@latest --on kvm2")
+        host = _need(rest[place + 1 :], "rehearse web1@good --on kvm2")
         if host not in app.settings.hypervisors:
             raise unknown("host", host, app.settings.hypervisors)
         del rest[place : place + 2]
-    focus = _points(app, [_need(rest, "rehearse web1@latest")])
+    focus = _good_points(app, [_need(rest, "rehearse web1@good")])
     if why := rehearsals.no_rehearsal(app, focus, host):
         app.notify(why, severity="warning", markup=False)
     elif host:
@@ -201,9 +218,11 @@ def _host_point(app: VmtuiApp, action: str, words: Words) -> None:
             raise unknown("host", word, app.picture.hosts)
         _checked(app, Focus("hosts", hosts=(app.picture.hosts[word],)), _HOST_VERBS[action])
         return
-    host, at, _ = word.rpartition("@")
+    host, at, which = word.rpartition("@")
     everything = app.picture.catalogue.host_points
     found = [point for point in everything if (point.host == host if at else point.id.startswith(word))]
+    if which == GOOD:
+        found = [point for point in found if point.good]
     if not found or (not at and len(found) > 1):
         raise unknown("host point", word, [point.id for point in everything])
     _checked(app, Focus("host", points=tuple(found[:1])), _HOST_VERBS[action])
@@ -218,7 +237,7 @@ def _points_view(app: VmtuiApp, words: Words) -> None:
 
 def _files(app: VmtuiApp, words: Words) -> None:
     rest = list(words[1:] if words[:1] == ["ls"] else words)
-    _checked(app, _points(app, [_need(rest, "files ls web1@latest")]), "files.browse")
+    _checked(app, _good_points(app, [_need(rest, "files ls web1@good")]), "files.browse")
 
 
 def _explain(app: VmtuiApp, words: Words) -> None:

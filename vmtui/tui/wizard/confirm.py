@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind
 from vmtui.overview.words import age, size
+from vmtui.restore.group import GroupPlan, GroupRequest
 from vmtui.restore.plan import RestorePlan
 from vmtui.tui import clock
 from vmtui.tui.dialogs.base import Confirm, Typed, word_to_type
@@ -15,9 +16,13 @@ from vmtui.tui.screens.job import JobPage
 from vmtui.tui.verbs.backups import Wish, enqueue, read_only
 from vmtui.tui.widgets.frame import Piece
 from vmtui.tui.wizard.draft import Draft, Target
+from vmtui.tui.wizard.group import GroupDraft
 
 if TYPE_CHECKING:
     from vmtui.tui.app import VmtuiApp
+
+_MANY = 8
+"""VMs that a question names; the plan names all."""
 
 
 def restore(app: VmtuiApp, draft: Draft, plan: RestorePlan) -> None:
@@ -61,6 +66,55 @@ def restore(app: VmtuiApp, draft: Draft, plan: RestorePlan) -> None:
     )
 
 
+IN_PLACE_WORD = "in place"
+
+
+def restore_several(app: VmtuiApp, draft: GroupDraft, plan: GroupPlan) -> None:
+    """The same for several: one word for all of them, and one job."""
+    common = draft.common
+    if reason := read_only(app, [common.host]):
+        app.notify(reason, severity="warning", markup=False)
+        return
+    new = common.target is Target.NEW
+    members = tuple(replace(member.request, name=member.name if new else None) for member in plan.members)
+    request = GroupRequest(members, approved=plan.fingerprint())
+    wish = Wish(JobKind.GROUP_RESTORE, common.host, " ".join(member.name for member in plan.members), request)
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            enqueue(app, [wish], lambda job: _show(app, job))
+
+    title, lines = group_question(plan, common.host)
+    if common.target is Target.IN_PLACE:
+        app.push_screen(Typed(title, lines, word=IN_PLACE_WORD), answered)
+    else:
+        app.push_screen(Confirm(title, lines, yes="Restore", opened_by=("right_square_bracket",)), answered)
+
+
+def group_question(plan: GroupPlan, host: str) -> tuple[str, list[list[Piece]]]:
+    """The question for several, and what it is about. Pure."""
+    lines: list[list[Piece]] = [
+        [(f"{number} {member.name} ", "strong"), (f"from {member.point_time}, {size(member.data_bytes)}", "")]
+        for number, member in enumerate(plan.members[:_MANY], 1)
+    ]
+    if len(plan.members) > _MANY:
+        lines.append([(f"and {len(plan.members) - _MANY} more", "")])
+    first = plan.members[0].request
+    stopped = [member.name for member in plan.members if member.stop_first]
+    if stopped:
+        lines.append([(f"These run and are shut down, each when its turn comes: {', '.join(stopped)}.", "bad")])
+    if first.in_place:
+        lines.append(
+            [("Disks and definitions are replaced. The old disks are kept; vmtui revert VM undoes it.", "warn")]
+        )
+        return f"Bring {len(plan.members)} VMs back IN PLACE on {host}?", lines
+    what = "The VMs themselves, which were lost" if first.same_identity else "New VMs"
+    lines.append([(f"{what}; nothing that is there is touched.", "")])
+    if first.start:
+        lines.append([("Each is started, and its guest agent asked, before the next is begun.", "warn")])
+    return f"Restore {len(plan.members)} VMs on {host}?", lines
+
+
 def export(app: VmtuiApp, draft: Draft) -> None:
     """Ask, then put the export into the queue and show it."""
     from vmtui.restore.export import ExportRequest
@@ -81,7 +135,9 @@ def export(app: VmtuiApp, draft: Draft) -> None:
 def _show(app: VmtuiApp, job: JobId) -> None:
     """The job's page takes the wizard's place."""
     from vmtui.tui.wizard.screen import RestoreWizard
+    from vmtui.tui.wizard.several import SeveralPage
 
     if isinstance(app.screen, RestoreWizard):
         app.screen.begun = True
+    if isinstance(app.screen, RestoreWizard | SeveralPage):
         app.switch_screen(JobPage(job))

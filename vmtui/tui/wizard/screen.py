@@ -53,6 +53,15 @@ class Line:
         return self.setting.id
 
 
+def setting_columns() -> tuple[Column[Line], ...]:
+    """What is shown of a setting."""
+    return (
+        Column("Setting", 24, lambda row, _: Cell(row.setting.label)),
+        Column("Choice", 26, lambda row, _: Cell(row.setting.value, "good"), grow=2),
+        Column("", 12, lambda row, _: Cell(row.setting.note, "dim"), grow=1),
+    )
+
+
 class RestoreWizard(Page):
     """Five steps; leaving at any of them changes nothing.
 
@@ -90,11 +99,7 @@ class RestoreWizard(Page):
             point_columns(with_vm=False), "This VM has no restore point.", id="points"
         )
         self.settings: VirtualTable[Line] = VirtualTable(
-            (
-                Column("Setting", 24, lambda row, _: Cell(row.setting.label)),
-                Column("Choice", 26, lambda row, _: Cell(row.setting.value, "good"), grow=2),
-                Column("", 12, lambda row, _: Cell(row.setting.note, "dim"), grow=1),
-            ),
+            setting_columns(),
             "Nothing has to be mapped: ] goes on to the plan.",
             id="settings",
             keep_gone=False,
