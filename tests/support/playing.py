@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
-from tests.support.pictures import NOW, StillApp, example, running, shown, uuid
+from tests.support.pictures import NOW, StillApp, example, job, restored, running, shown, uuid
 from vmtui.backup.plan import DiskPlan
 from vmtui.backup.preview import Preview
 from vmtui.calls import Call
 from vmtui.model.ids import JobId
+from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.point import DiskKind, FullReason, LeftOut, Mode
 from vmtui.model.progress import Check
+from vmtui.restore.group import GroupPlan, GroupRequest, Room
 from vmtui.restore.offers import Offers
 from vmtui.restore.plan import DiskPlacement, RestorePlan, RestoreRequest, Step, command_of, unchecked_by
 from vmtui.retention.plan import PlannedPoint, PrunePlan
@@ -148,6 +151,42 @@ def plan_of(request: RestoreRequest, checks: Sequence[Check] = ()) -> RestorePla
         destroys="nothing yet: the old disks of web1 are kept aside" if request.in_place else "nothing",
         unchecked=unchecked_by(request), command=command_of(request, name),
     )  # fmt: skip
+
+
+def group_plan_of(request: GroupRequest, checks: Sequence[Check] = ()) -> GroupPlan:
+    """A plan as the engine makes it for several VMs of the example, each with its own name."""
+    names = {view.uuid: view.vm for view in example().catalogue.points}
+    members = []
+    for number, member in enumerate(request.members):
+        plan = plan_of(member)
+        name = names[member.vm] if member.keeps_identity else f"{names[member.vm]}-r0314"
+        disks = tuple(replace(disk, path=f"/images/{name}.qcow2") for disk in plan.disks)
+        steps = tuple(replace(step, text=step.text.replace(plan.name, name)) for step in plan.steps)
+        change = {"name": name, "origin": f"kvm1/{names[member.vm]}", "disks": disks, "steps": steps}
+        members.append(replace(plan, **change, uuid=uuid(80 + number)))
+    need = sum(plan.data_bytes for plan in members) + (64 << 20)
+    rooms = (Room(("/images",), need, 90 << 30),)
+    return GroupPlan(tuple(members), rooms, (Check("names", True, "none is wanted twice"), *checks))
+
+
+def group_job() -> JobRecord:
+    """A job of three VMs whose second failed."""
+    first = restored() | {"vm": "web1-r0314", "kept": None, "point": "0" * 16}
+    cause = "db1-r0314 (2 of 3): /images/db1-r0314-vda.qcow2 on kvm1 is already there. Restored, and kept: web1-r0314. Not begun: archive1-r0314."
+    error = {
+        "id": "TARGET-EXISTS",
+        "cause": cause,
+        "next_step": "Move it away. The rest: vmtui restore …",
+        "exit_code": 5,
+    }
+    result = {
+        "host": "kvm1", "members": [first], "checks": [], "bytes": first["bytes"], "seconds": first["seconds"],
+        "failed": "db1-r0314", "not_begun": ["archive1-r0314"],
+    }  # fmt: skip
+    work = ({"phase": "1/3 write", "disk": "web1-r0314 vda", "total": 5 << 30, "done": 5 << 30, "new": 0, "stored": 0},)
+    return job(
+        7, JobState.FAILED, kind=JobKind.GROUP_RESTORE, vm="web1 db1 archive1", error=error, result=result, work=work
+    )
 
 
 def prune_plan(name: str = "web1") -> PrunePlan:

@@ -75,6 +75,7 @@ async def picked(hands: Play, name: str, *keys: str) -> list[str]:
 
 
 WEB1 = ("2", "slash", *words("web1"), "enter")
+BOTH = tuple(key for name in ("web1", "db1") for key in ("2", "slash", *words(name), "enter", "space", "escape"))
 DB1_JOB = ("4", "slash", *words("state:failed"), "enter")
 
 
@@ -83,7 +84,8 @@ DB1_JOB = ("4", "slash", *words("state:failed"), "enter")
     [
         (WEB1, "name", "kvm1/web1"),
         (WEB1, "CLI backup", "vmtui backup kvm1/web1"),
-        (WEB1, "CLI restore", "vmtui restore kvm1/web1@latest"),
+        (WEB1, "CLI restore", "vmtui restore kvm1/web1@good"),
+        (BOTH, "CLI restore", "vmtui restore kvm1/db1@good kvm1/web1@good"),
         (WEB1, "CLI verify", "vmtui verify kvm1/web1@latest"),
         (("3",), "name", example().catalogue.points[0].id),
         (("3",), "CLI rehearse", f"vmtui rehearse {example().catalogue.points[0].id}"),

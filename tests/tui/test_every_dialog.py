@@ -22,12 +22,14 @@ import vmtui.hostpoint
 import vmtui.tui
 from tests.hostpoint.test_diff import NETWORK, part, state
 from tests.support.pictures import NOW, example, job, uuid
-from tests.support.playing import JOB, OFFERS, Play, Script, plan_of, play, prune_plan, words
+from tests.support.playing import JOB, OFFERS, Play, Script, group_plan_of, plan_of, play, prune_plan, words
 from vmtui.files.entries import Place
 from vmtui.model.host import HostState
 from vmtui.model.hostpoint import HOST_NAME, PartKind
 from vmtui.model.job import JobKind, JobState
 from vmtui.repository.collect import Collected
+from vmtui.restore import RestoreRequest
+from vmtui.restore.group import GroupRequest
 from vmtui.tui import clock
 from vmtui.tui.dialogs.ask import Ask
 from vmtui.tui.dialogs.base import Confirm, Dialog, Typed
@@ -41,6 +43,7 @@ from vmtui.tui.verbs.all import REGISTRY
 from vmtui.tui.verbs.registry import Danger, Focus
 from vmtui.tui.wizard import engine
 from vmtui.tui.wizard.screen import RestoreWizard
+from vmtui.tui.wizard.several import SeveralPage
 
 KEY = paramiko.ECDSAKey.generate()
 WEB1 = next(view for view in example().catalogue.points if view.vm == "web1" and view.good)
@@ -58,6 +61,8 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: NOW)
     monkeypatch.setattr(engine, "ask_offers", lambda _settings, _request: OFFERS)
     monkeypatch.setattr(engine, "ask_plan", lambda _settings, request: plan_of(request))
+    monkeypatch.setattr(engine, "ask_group_offers", lambda _settings, _request: OFFERS)
+    monkeypatch.setattr(engine, "ask_group_plan", lambda _settings, request: group_plan_of(request))
     monkeypatch.setattr(upkeep, "_count", lambda _app: Collected(named=3, named_bytes=4 << 30))
     lan = part(PartKind.NETWORK, "lan", NETWORK, active=True, autostart=True)
     monkeypatch.setattr(host_points, "_repository", lambda _app: None)
@@ -140,6 +145,22 @@ async def to_plan_in_place(hands: Play) -> None:
     await through(hands)
 
 
+async def to_several(hands: Play) -> None:
+    """Two VMs are marked, and the plan of both is shown."""
+    for name in ("web1", "db1"):
+        await hands.press("2", "slash", *words(name), "enter", "space", "escape")
+    await hands.press("r")
+    await hands.until(lambda: isinstance(hands.app.screen, SeveralPage) and hands.app.screen.plan is not None)
+
+
+async def to_several_in_place(hands: Play) -> None:
+    await to_several(hands)
+    await hands.press("g", "enter")
+    await hands.dialog(Pick)
+    await hands.press("down", "enter")
+    await hands.until(lambda: isinstance(hands.app.screen, SeveralPage) and hands.app.screen.plan is not None)
+
+
 async def to_export(hands: Play) -> None:
     await hands.press("r", "right_square_bracket")
     await choose(hands, 0, 3)
@@ -207,6 +228,10 @@ def request(**fields: Any) -> dict[str, Any]:
 RESTORE = next(record for record in example().jobs.records if record.kind is JobKind.RESTORE)
 RUNNING = example().jobs.records[0]
 NEW_VM = request(vm=uuid(1), point=WEB1.id, host="kvm1", in_place=False, networks={"lan": "none", "dmz": "none"})
+SEVERAL = request(approved=group_plan_of(GroupRequest(tuple(
+    RestoreRequest(view.uuid, view.id, "kvm1", networks={"lan": "none", "dmz": "none"})
+    for view in example().catalogue.points if view.vm in ("web1", "db1") and view.good
+))).fingerprint())  # fmt: skip
 MOVING = job(1, JobState.RUNNING, kind=JobKind.INSTANT, vm="web9", phase="moving", phases=PHASES)
 ENDED = {
     kind: job(number, JobState.FAILED, kind=kind, vm="web1", result={})
@@ -228,6 +253,8 @@ CASES = (
     Case("options", "backup.options", "verbs.backups.request_backup", Confirm, "enter", ((JobKind.BACKUP, "kvm1", "web1", request(host="kvm1", vm=uuid(1), mode="cold", full=False)),), title="Back up kvm1/web1 cold?", way=on("2", "web1"), before=to_options),
     Case("new", "restore.open", "wizard.confirm.restore", Confirm, "right_square_bracket", ((JobKind.RESTORE, "kvm1", "web1-r0314", NEW_VM),), title="Restore as web1-r0314 on kvm1?", way=both(on("2", "web1"), to_plan)),
     Case("in-place", "restore.open", "wizard.confirm.restore", Typed, "right_square_bracket", ((JobKind.RESTORE, "kvm1", "web1", request(vm=uuid(1), point=WEB1.id, host="kvm1", in_place=True)),), "web1", "Bring web1 back IN PLACE on kvm1?", both(on("2", "web1"), to_plan_in_place)),
+    Case("several", "restore.open", "wizard.confirm.restore_several", Confirm, "right_square_bracket", ((JobKind.GROUP_RESTORE, "kvm1", "web1-r0314 db1-r0314", SEVERAL),), title="Restore 2 VMs on kvm1?", way=to_several),
+    Case("several-in-place", "restore.open", "wizard.confirm.restore_several", Typed, "right_square_bracket", ((JobKind.GROUP_RESTORE, "kvm1", "web1 db1", {}),), "in place", "Bring 2 VMs back IN PLACE on kvm1?", to_several_in_place),
     Case("export", "restore.open", "wizard.confirm.export", Confirm, "right_square_bracket", ((JobKind.EXPORT, "", "web1 vda", request(vm=uuid(1), point=WEB1.id, disk="vda", file="/tmp/web1.qcow2", format="qcow2")),), title="Write this file?", way=both(on("2", "web1"), to_export)),
     Case("undo", "restore.undo", "verbs.restores._ask_undo", Typed, "u", ((JobKind.REVERT, "kvm1", "web1", request(host="kvm1", vm=uuid(1), discard=False)),), "web1", "Undo the restore of web1 on kvm1?", on("4", "restore")),
     Case("rehearse", "rehearse.start", "verbs.rehearsals.ask", Confirm, "w", ((JobKind.REHEARSE, "kvm1", "web1", request(vm=uuid(1), point=WEB1.id, host="kvm1")),), title="Rehearse web1", way=keys("3")),

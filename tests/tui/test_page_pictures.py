@@ -11,18 +11,32 @@ from typing import Any
 import pytest
 
 from tests.support.pictures import shown
-from tests.support.playing import CALLS, OFFERS, Play, Script, plan_of, play, preview_of, prune_plan, words
+from tests.support.playing import (
+    CALLS,
+    OFFERS,
+    Play,
+    Script,
+    group_job,
+    group_plan_of,
+    plan_of,
+    play,
+    preview_of,
+    prune_plan,
+    words,
+)
 from tests.tui.test_snapshots import SIZES, compare, still
 from vmtui.tui.dialogs.base import Confirm, Typed
 from vmtui.tui.dialogs.notice import Alarm
 from vmtui.tui.dialogs.options import BackupOptions
 from vmtui.tui.dialogs.pick import Pick
 from vmtui.tui.screens import calls
+from vmtui.tui.screens.job import JobPage
 from vmtui.tui.screens.prune import PrunePage
 from vmtui.tui.verbs import sheets, trust
 from vmtui.tui.wizard import engine
 from vmtui.tui.wizard.draft import Target
 from vmtui.tui.wizard.screen import MAPPING, PLAN, TARGET, RestoreWizard
+from vmtui.tui.wizard.several import SeveralPage
 
 __all__ = ["still"]
 
@@ -40,6 +54,8 @@ def answers(still: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What hosts and repository would say is known."""
     monkeypatch.setattr(engine, "ask_offers", lambda _settings, _request: OFFERS)
     monkeypatch.setattr(engine, "ask_plan", lambda _settings, request: plan_of(request))
+    monkeypatch.setattr(engine, "ask_group_offers", lambda _settings, _request: OFFERS)
+    monkeypatch.setattr(engine, "ask_group_plan", lambda _settings, request: group_plan_of(request))
     monkeypatch.setattr(sheets, "_preview", lambda _app, _focus, chosen: preview_of(chosen.mode, full=chosen.full))
     monkeypatch.setattr(calls, "recent", lambda _state: list(CALLS))
 
@@ -100,6 +116,38 @@ def picking(*keys: str) -> Script:
     return script
 
 
+async def several(hands: Play) -> None:
+    """Two VMs of one job, with the plan."""
+    for name in ("web1", "db1"):
+        await hands.press("2", "slash", *words(name), "enter", "space", "escape")
+    await hands.press("r")
+    await hands.until(lambda: isinstance(hands.app.screen, SeveralPage) and hands.app.screen.plan is not None)
+
+
+async def several_confirmed(hands: Play) -> None:
+    await several(hands)
+    await hands.press("right_square_bracket")
+    await hands.dialog(Confirm)
+
+
+async def several_in_place(hands: Play) -> None:
+    await several(hands)
+    page = hands.app.screen
+    assert isinstance(page, SeveralPage)
+    page._set("target", Target.IN_PLACE)
+    await hands.until(lambda: page.plan is not None)
+    await hands.press("right_square_bracket")
+    await hands.dialog(Typed)
+
+
+async def group_evidence(hands: Play) -> None:
+    """What became of three, of which the second failed."""
+    record = group_job()
+    hands.app.picture = replace(hands.app.picture, jobs=replace(hands.app.picture.jobs, records=(record,)))
+    hands.app.push_screen(JobPage(record.id))
+    await hands.until(lambda: "not begun" in hands.text)
+
+
 PAGES: tuple[tuple[str, Script], ...] = (
     ("wizard-1-point", wizard_at(1)),
     ("wizard-2-target", wizard_at(TARGET)),
@@ -108,6 +156,10 @@ PAGES: tuple[tuple[str, Script], ...] = (
     ("wizard-5-confirm", confirmed(Target.NEW)),
     ("wizard-4-in-place", wizard_at(PLAN, Target.IN_PLACE)),
     ("wizard-5-in-place", confirmed(Target.IN_PLACE)),
+    ("several", several),
+    ("several-confirm", several_confirmed),
+    ("several-in-place", several_in_place),
+    ("group-evidence", group_evidence),
     ("prune", prune),
     ("calls", command_log),
     ("options", options),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind
-from vmtui.overview.words import age, size
+from vmtui.overview.words import age, local, size
 from vmtui.restore.group import GroupPlan, GroupRequest
 from vmtui.restore.plan import RestorePlan
 from vmtui.tui import clock
@@ -84,22 +84,22 @@ def restore_several(app: VmtuiApp, draft: GroupDraft, plan: GroupPlan) -> None:
         if yes:
             enqueue(app, [wish], lambda job: _show(app, job))
 
-    title, lines = group_question(plan, common.host)
+    title, lines = group_question(plan, draft)
     if common.target is Target.IN_PLACE:
         app.push_screen(Typed(title, lines, word=IN_PLACE_WORD), answered)
     else:
         app.push_screen(Confirm(title, lines, yes="Restore", opened_by=("right_square_bracket",)), answered)
 
 
-def group_question(plan: GroupPlan, host: str) -> tuple[str, list[list[Piece]]]:
+def group_question(plan: GroupPlan, draft: GroupDraft) -> tuple[str, list[list[Piece]]]:
     """The question for several, and what it is about. Pure."""
     lines: list[list[Piece]] = [
-        [(f"{number} {member.name} ", "strong"), (f"from {member.point_time}, {size(member.data_bytes)}", "")]
-        for number, member in enumerate(plan.members[:_MANY], 1)
+        [(f"{number} {member.name} ", "strong"), (f"as of {local(point.time)}, {size(member.data_bytes)}", "")]
+        for number, (member, point) in enumerate(list(zip(plan.members, draft.points, strict=True))[:_MANY], 1)
     ]
     if len(plan.members) > _MANY:
         lines.append([(f"and {len(plan.members) - _MANY} more", "")])
-    first = plan.members[0].request
+    first, host = plan.members[0].request, draft.common.host
     stopped = [member.name for member in plan.members if member.stop_first]
     if stopped:
         lines.append([(f"These run and are shut down, each when its turn comes: {', '.join(stopped)}.", "bad")])

@@ -82,19 +82,29 @@ def group_settings(
             member_id(point),
             f"{number} {point.vm}",
             f"{local(point.time)}, {age((clock.now() - point.time).total_seconds())} old",
-            passed_over(point, everything),
+            "newer damaged" if passed_over(point, everything) is not None else "",
         )
         for number, point in enumerate(draft.points, 1)
     ]
     return (*common, *members, *(mapping_settings(draft.common, offers) if offers is not None else ()))
 
 
-def passed_over(point: PointView, everything: Sequence[PointView]) -> str:
-    """Why a VM's newest good point is not its newest. Pure."""
+def passed_over(point: PointView, everything: Sequence[PointView]) -> PointView | None:
+    """The VM's newest point, where it is not the newest good one because of damage. Pure."""
     newer = [other for other in everything if other.uuid == point.uuid and other.id > point.id]
-    if not newer or any(other.good for other in newer):
-        return ""
-    return f"newer of {local(newer[0].time)} is damaged"
+    return max(newer, key=lambda other: other.id) if newer and not any(other.good for other in newer) else None
+
+
+def passed_over_words(point: PointView) -> str:
+    """Why a newer point is not taken. Pure."""
+    return f"the newer point of {local(point.time)} is damaged: {point.damaged}"
+
+
+def head_lines(draft: GroupDraft, everything: Sequence[PointView]) -> Lines:
+    """What to do here, and whose newest point is not the one that is taken. Pure."""
+    left = [(point.vm, passed_over(point, everything)) for point in draft.points]
+    lines: Lines = [[(" J and K move a VM, enter changes a line, ] asks for your word.", "")]]
+    return lines + [[(f" {vm}: {passed_over_words(newer)}", "warn")] for vm, newer in left if newer is not None]
 
 
 # -- words ---------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from vmtui.tui.wizard.draft import (
     target_settings,
     with_safe_links,
 )
+from vmtui.tui.wizard.group import passed_over, passed_over_words
 from vmtui.tui.wizard.words import check_lines, export_lines, plan_lines, summary_lines
 
 POINT, TARGET, MAPPING, PLAN = range(1, 5)
@@ -208,7 +209,9 @@ class RestoreWizard(Page):
         lost = age((clock.now() - point.time).total_seconds())
         newer = sum(1 for other in self._own if other.id > point.id and other.good)
         more = f"; {newer} newer good point{'s' if newer > 1 else ''} exist{'' if newer > 1 else 's'}" if newer else ""
-        return [*point_words(point), [(f"What was written in the last {lost} is not in it{more}.", "warn")]]
+        bad = passed_over(point, self._own)
+        why = [[(f"Chosen because {passed_over_words(bad)}.", "warn")]] if bad is not None and point.good else []
+        return [*point_words(point), *why, [(f"What was written in the last {lost} is not in it{more}.", "warn")]]
 
     def on_virtual_table_moved(self) -> None:
         """Another row."""

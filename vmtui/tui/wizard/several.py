@@ -21,7 +21,7 @@ from vmtui.tui.widgets.frame import Piece, Text
 from vmtui.tui.widgets.table import VirtualTable
 from vmtui.tui.wizard import confirm, engine
 from vmtui.tui.wizard.draft import missing, with_safe_links
-from vmtui.tui.wizard.group import GroupDraft, group_lines, group_settings
+from vmtui.tui.wizard.group import GroupDraft, group_lines, group_settings, head_lines
 from vmtui.tui.wizard.screen import Line, setting_columns
 
 
@@ -82,9 +82,7 @@ class SeveralPage(Page):
         settings = group_settings(self.draft, hosts, self.offers, picture.catalogue.points)
         if [row.setting for row in self.table.rows] != list(settings):
             self.table.show(tuple(Line(setting) for setting in settings))
-        self.query_one("#head", Text).say(
-            [[(" Restored in this order. J and K move a VM, enter changes a line, ] asks for your word.", "")]]
-        )
+        self.query_one("#head", Text).say(head_lines(self.draft, picture.catalogue.points))
         self.query_one("#text", Text).say(group_lines(self.plan, self.error, asking=self.asking))
 
     def status(self) -> list[Piece]:
