@@ -38,28 +38,17 @@ def nbd_server_is_taken(vm: TestVm, scratch: Path) -> None:
 
 
 def export_is_taken(vm: TestVm, scratch: Path) -> None:
-    """The disk's export fails when bitmap and checkpoint are already there."""
+    """The disk's export fails when bitmap and checkpoint are already there.
+
+    libvirt names the export after the scratch image's node, and numbers nodes from a counter that is not shown.
+    """
     del scratch
-    node = f"libvirt-{_next_node(vm)}-format"
-    socket = vm.site.folder / "run" / "taken-export"
-    qmp(
-        vm,
-        "block-export-add",
-        type="vhost-user-blk",
-        id=f"libvirt-nbd-{node}",
-        **{"node-name": _format_node(vm), "addr": {"type": "unix", "path": str(socket)}},
-    )
-
-
-def _format_node(vm: TestVm) -> str:
     nodes = [str(node["node-name"]) for node in qmp(vm, "query-named-block-nodes")]
-    return next(name for name in nodes if name.endswith("-format"))
-
-
-def _next_node(vm: TestVm) -> int:
-    """The number that libvirt gives to the next node, which is the scratch image's."""
-    nodes = [str(node["node-name"]) for node in qmp(vm, "query-named-block-nodes")]
-    return 1 + max(int(name.split("-")[1]) for name in nodes if name.startswith("libvirt-"))
+    node = next(name for name in nodes if name.endswith("-format"))
+    for number in range(1, 20):
+        address = {"type": "unix", "path": str(vm.site.folder / "run" / f"taken-{number}")}
+        name = f"libvirt-nbd-libvirt-{number}-format"
+        qmp(vm, "block-export-add", type="vhost-user-blk", id=name, **{"node-name": node, "addr": address})
 
 
 @pytest.mark.parametrize("spoil", [scratch_folder_is_gone, nbd_server_is_taken, export_is_taken])
@@ -81,13 +70,15 @@ def test_failed_begin_leaves_nothing(
         vm.write(0x31, 0, 2 * MIB)
         parent = checkpoint_of(client, client.backup(vm)["point"])
         vm.write(0x32, MIB, MIB)
-        with held_backup(client, vm, "backup.frozen", tmp_path) as held:
+        vm.site.virsh("resume", vm.name)
+        with held_backup(client, vm, "backup.frozen", tmp_path, "--mode", "paused") as held:
+            assert vm.state == "paused"
             spoil(vm, scratch)
             result = held.finish()
         assert result.code == 1, str(result)
         assert result.json["error"]["next_step"]
         assert not vm.job()
-        assert vm.state == "paused"  # as it was before
+        assert vm.state == "running"  # as it was before
         assert vm.checkpoints() == [parent]
         assert bitmaps_in_memory(vm) == {parent}
         assert vm.leftovers() == []
