@@ -270,15 +270,19 @@ def test_what_two_want_is_refused(operator: Client, new_vm: Vms, north: Site, so
         twin.remove()
 
 
-def test_the_members_together_must_have_room(client: Client, new_vm: Vms, south: Site, tmp_path: Path) -> None:
+def test_the_members_together_must_have_room(
+    new_client: Callable[..., Client], new_vm: Vms, south: Site, tmp_path: Path
+) -> None:
     """Each alone has room on the target; both together have not."""
+    client = new_client()
+    client.ok("repo", "init", "--block-size", "1M")  # fewer blocks to make up
     share = shutil.disk_usage(south.images).free * 6 // 10
     points = []
     for number in range(2):
         vm = new_vm()
         vm.write(0x41 + number, 0, MIB)
         point = client.backup(vm)["point"]
-        points.append(repeated(client, vm, point, share - share % (64 << 10), tmp_path / str(number)))
+        points.append(repeated(client, vm, point, share - share % MIB, tmp_path / str(number)))
         alone = client.run("restore", points[-1], "--to", "south", "--plan", "--json")
         assert alone.code == ExitCode.DONE, str(alone)
     told = refused(client, south, *points)
@@ -346,3 +350,25 @@ def test_the_default_point_is_the_newest_that_verify_left_good(
     refusal = client.run("restore", f"{vm.name}@latest", "--to", "south")
     assert refusal.code == ExitCode.DAMAGE
     assert f"{vm.name}@good" in refusal.err
+
+
+# -- real guests ---------------------------------------------------------------------------------
+
+
+def test_each_answers_before_the_next_is_begun(guests: LabInfo, new_client: Callable[..., Client]) -> None:
+    client, south = new_client(of=guests), sites(guests)["south"]
+    client.init()
+    points = [client.backup(f"north/{name}")["point"] for name in ("db1", "web1")]
+    document = client.ok("restore", *points, "--to", "south", "--start", "--json", timeout=600).json
+    try:
+        assert [member["vm"] for member in document["members"]] == ["db1", "web1"]
+        for member in document["members"]:
+            (told,) = (check["detail"] for check in member["checks"] if check["name"] == "guest agent")
+            assert told.startswith("answered"), told
+        record = client.ok("job", "show", document["job"], "--json").json
+        order = [phase["phase"] for phase in record["phases"]]
+        assert order.index("1/2 start") < order.index("2/2 create"), order
+    finally:
+        for name in ("db1", "web1"):
+            south.virsh("destroy", name, check=False)
+            remove_vm(south, name)
