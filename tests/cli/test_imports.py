@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 HEAVY = ("dbos", "libvirt", "paramiko", "textual", "borgstore", "lmdb", "boto3", "requests")
 
 
@@ -49,6 +51,7 @@ def test_a_store_that_is_not_used_is_not_loaded(tmp_path: Path) -> None:
         assert not loaded(tmp_path, "--config", str(config), "repo", command) & {"boto3", "requests", "paramiko"}
 
 
+@pytest.mark.alone
 def test_help_answers_at_once() -> None:
     """A third of a second is promised; the margin is for a busy machine."""
     seconds = []
