@@ -17,6 +17,7 @@ from vmtui.overview.filters import BadFilterError, Filter, parse_filter
 from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.verbs.registry import Danger, Focus, key_name
+from vmtui.tui.widgets.field import Field
 from vmtui.tui.widgets.frame import Clickable, Line, Piece, Text
 from vmtui.tui.widgets.table import VirtualTable
 
@@ -56,7 +57,7 @@ class Page(Screen[None]):
         yield Clickable(id="tabs")
         yield Line(id="status")
         yield from self.body()
-        prompt = Input(id="prompt", classes="hidden", select_on_focus=False)
+        prompt = Field(id="prompt", classes="hidden", select_on_focus=False)
         prompt.display = False
         yield prompt
         yield Clickable(id="keys")
