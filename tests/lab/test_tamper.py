@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.client import Client
+from tests.conftest import sites
+from tests.support.client import Client, disk_images, remove_vm
 from tests.support.repositories import copy_repository
 from tests.support.site import Site
-from tests.support.vms import MIB, TestVm
+from tests.support.vms import MIB, TestVm, assert_same, raw_copy
+from vmtui.lab import LabInfo
 from vmtui.model.errors import ExitCode
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import Repository
@@ -71,11 +75,18 @@ ACTS: dict[str, Callable[[Path, list[Path]], None]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def written(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, str, str]]:
-    """A repository with two points of one VM and one of another; (client, first, second point)."""
-    from tests.conftest import sites
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A repository with two points of one VM and one of another."""
 
+    client: Client
+    second: str
+    expected: dict[str, Path]
+    """What the second point holds."""
+
+
+@pytest.fixture(scope="module")
+def written(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     folder = tmp_path_factory.mktemp("tamper")
     client = Client(folder / "client", lab)
     client.init()
@@ -84,22 +95,22 @@ def written(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     try:
         one.start()
         one.write(0x51, 0, 2 * MIB)
-        first = client.backup(one)["point"]
+        client.backup(one)
         one.write(0x52, MIB, 2 * MIB)
         second = client.backup(one)["point"]
         two.start()
         two.write(0x53, 5 * MIB, MIB)
         client.backup(two)
         client.stop()
-        yield client, first, second
+        yield Written(client, second, one.contents(folder / "expected"))
     finally:
         client.stop()
         one.remove()
         two.remove()
 
 
-def copy_of(written: tuple[Client, str, str], folder: Path) -> Path:
-    return copy_repository(written[0].repository, folder / "repository")
+def copy_of(written: Written, folder: Path) -> Path:
+    return copy_repository(written.client.repository, folder / "repository")
 
 
 def is_reported(repository: Path, cache: Path) -> bool:
@@ -120,9 +131,7 @@ def is_reported(repository: Path, cache: Path) -> bool:
     ("space", "act"), [(space, act) for space in SPACES for act in ACTS if (space, act) != ("events", "delete")]
 )
 @pytest.mark.parametrize("cached", [True, False], ids=["index cached", "index fresh"])
-def test_verify_finds_every_damage(
-    written: tuple[Client, str, str], tmp_path: Path, space: str, act: str, cached: bool
-) -> None:
+def test_verify_finds_every_damage(written: Written, tmp_path: Path, space: str, act: str, cached: bool) -> None:
     """Every object of the kind, one after the other, each damage alone.
 
     A history whose entry is deleted is as good as one whose entry was not yet written when the machine
@@ -155,36 +164,56 @@ def test_verify_finds_every_damage(
 @pytest.mark.parametrize("space", ["packs", "points"])
 @pytest.mark.parametrize("act", ["flip first", "flip middle", "flip last", "cut to half", "delete"])
 def test_restore_defines_nothing_from_damage(
-    written: tuple[Client, str, str],
-    lab: Any,
-    new_client: Callable[..., Client],
-    south: Site,
-    tmp_path: Path,
-    space: str,
-    act: str,
+    written: Written, lab: LabInfo, new_client: Callable[..., Client], south: Site, tmp_path: Path, space: str, act: str
 ) -> None:
     """Each object in turn: what needs it exits 3 and leaves nothing, what does not need it is restored."""
-    _, _, second = written
     repository = copy_of(written, tmp_path)
     client = new_client("damaged", of=lab, repository=f"file://{repository}")
-    kinds = objects(repository)
     codes = []
-    for number, path in enumerate(kinds[space]):
-        before, files, domains = path.read_bytes(), set(south.images.iterdir()), south.domains()
-        ACTS[act](path, kinds[space])
-        name = f"tampered{number}"
-        result = client.run("restore", second, "--to", "south", "--as", name)
-        codes.append(result.code)
-        if result.code == 0:
-            from tests.support.client import remove_vm
-
-            remove_vm(south, name)
-        else:
-            assert result.code == ExitCode.DAMAGE, str(result)
-        assert south.domains() == domains
-        assert set(south.images.iterdir()) == files
+    for _ in damaged_in_turn(repository, space, act):
+        codes.append(restore_or_refuse(client, written, south, tmp_path))
         assert client.run("verify", "--all").code == ExitCode.DAMAGE
-        path.write_bytes(before)
-        for event in set(objects(repository)["events"]) - set(kinds["events"]):
-            event.unlink()
     assert ExitCode.DAMAGE in codes
+
+
+@pytest.mark.parametrize("space", ["index", "events", "config"])
+@pytest.mark.parametrize("act", ["flip middle", "delete"])
+def test_restore_on_a_machine_that_knows_nothing(
+    written: Written, lab: LabInfo, new_client: Callable[..., Client], south: Site, tmp_path: Path, space: str, act: str
+) -> None:
+    """What is only read where no cache has it: exit 3 and nothing defined, or identical."""
+    repository = copy_of(written, tmp_path)
+    for number, _ in enumerate(damaged_in_turn(repository, space, act)):
+        client = new_client(f"fresh{number}", of=lab, repository=f"file://{repository}")
+        restore_or_refuse(client, written, south, tmp_path)
+        client.stop()
+
+
+def damaged_in_turn(repository: Path, space: str, act: str) -> Iterator[Path]:
+    """Damage one object of a kind after the other, each alone."""
+    kinds = objects(repository)
+    assert kinds[space]
+    for path in kinds[space]:
+        before = path.read_bytes()
+        ACTS[act](path, kinds[space])
+        yield path
+        path.write_bytes(before)
+        for event in set(objects(repository).get("events", [])) - set(kinds["events"]):
+            event.unlink()  # the verdict that a check wrote down
+
+
+def restore_or_refuse(client: Client, written: Written, site: Site, folder: Path) -> int:
+    """Restore the second point; it is identical, or refused for damage with nothing left. Gives the exit code."""
+    files, domains = set(site.images.iterdir()), site.domains()
+    name = f"tampered-{time.monotonic_ns()}"
+    result = client.run("restore", written.second, "--to", site.name, "--as", name)
+    if result.code == 0:
+        for target, (path, kind) in disk_images(site, name).items():
+            assert_same(raw_copy(path, kind, folder / name), written.expected[target])
+        shutil.rmtree(folder / name)
+        remove_vm(site, name)
+    else:
+        assert result.code == ExitCode.DAMAGE, str(result)
+    assert site.domains() == domains
+    assert set(site.images.iterdir()) == files
+    return result.code

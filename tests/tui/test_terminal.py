@@ -148,7 +148,7 @@ def test_passphrase_is_asked_for_and_reaches_the_worker(
     terminal.type("open sesame")
     assert "sesame" not in terminal.screen
     terminal.press("Enter")
-    terminal.wait_for("✓ connected", "2 ·")
+    terminal.wait_for_line("north", "✓ connected")
     terminal.press("2")
     terminal.wait_for("[2 VMs]", vm.name)
     terminal.press("b")

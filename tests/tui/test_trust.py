@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from tests.support.pictures import CONFIG, StillApp, example, running
 from vmtui import config
+from vmtui.tui.dialogs.ask import Ask
 from vmtui.tui.dialogs.base import Confirm, Dialog
 from vmtui.tui.dialogs.notice import Alarm
 from vmtui.tui.verbs.trust import Shown, _show
@@ -85,7 +86,7 @@ def test_a_new_host_leaves_the_rest_of_the_file_alone(tmp_path: Path) -> None:
         async with running(app) as pilot:
             await pilot.press("5", "n")
             for words in ("new-1", "root@192.0.2.7:2222"):
-                dialog = await listening(app, pilot, Dialog)
+                dialog = await listening(app, pilot, Ask)
                 await pilot.press(*words, "enter")
                 await until(lambda asked=dialog: app.screen is not asked)  # type: ignore[misc]
             await until(lambda: "new-1" in app.settings.hosts)

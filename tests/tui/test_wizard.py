@@ -14,12 +14,14 @@ from tests.support.playing import JOB, OFFERS, Play, plan_of, play, words
 from vmtui.model.errors import UnreachableError
 from vmtui.model.job import JobKind
 from vmtui.model.progress import Check
+from vmtui.overview.points import PointView
 from vmtui.tui import clock
 from vmtui.tui.dialogs.ask import Ask
 from vmtui.tui.dialogs.base import Confirm, Dialog, Typed
 from vmtui.tui.dialogs.pick import Pick
 from vmtui.tui.picture import Picture
 from vmtui.tui.wizard import engine
+from vmtui.tui.wizard.draft import NO_NETWORK, SAME
 from vmtui.tui.wizard.screen import MAPPING, PLAN, POINT, TARGET, RestoreWizard
 
 NEXT = "right_square_bracket"
@@ -262,6 +264,70 @@ def test_a_damaged_point_is_not_taken(tmp_path: Path) -> None:
         assert wizard.page.points.current.damaged
         assert wizard.page.step == POINT
         assert any("damaged" in text for text in wizard.hands.app.said)
+
+    refused(tmp_path, script)
+
+
+def line_of(text: str) -> list[str]:
+    """The keys of a typed command line."""
+    return ["colon", *({" ": "space", "@": "at"}.get(letter, letter) for letter in text), "enter"]
+
+
+@pytest.mark.parametrize(("damaged", "expected"), [("", NEWEST), ("block 7 is bad", OLDER)])
+def test_good_is_never_a_damaged_point(tmp_path: Path, damaged: str, expected: PointView) -> None:
+    points = tuple(
+        replace(view, damaged=damaged) if view.id == NEWEST.id else view for view in PICTURE.catalogue.points
+    )
+
+    async def script(wizard: Wizard) -> None:
+        await wizard.hands.press(*line_of("restore web1@good"))
+        await wizard.hands.until(lambda: isinstance(wizard.hands.app.screen, RestoreWizard))
+        assert wizard.page.draft.point is not None
+        assert wizard.page.draft.point.id == expected.id
+        points = wizard.page.points
+        await wizard.hands.until(lambda: points.current is not None and points.current.id == expected.id)
+
+    refused(tmp_path, script, replace(PICTURE, catalogue=replace(PICTURE.catalogue, points=points)))
+
+
+def test_the_point_that_was_meant_is_taken(tmp_path: Path) -> None:
+    """Going on at once takes the older point that the restore was begun from, not the newest."""
+
+    async def script(wizard: Wizard) -> None:
+        await wizard.hands.press(*line_of(f"restore {OLDER.id}"))
+        await wizard.hands.until(lambda: isinstance(wizard.hands.app.screen, RestoreWizard))
+        await wizard.to(PLAN)
+        await wizard.answer(Confirm, "y")
+
+    *_, request = asked(tmp_path, script)
+    assert request.point == OLDER.id
+
+
+def test_an_unknown_word_after_the_at_is_refused(tmp_path: Path) -> None:
+    async def script(wizard: Wizard) -> None:
+        await wizard.hands.press(*line_of("restore web1@oldest"))
+        await wizard.hands.until(lambda: any("only VM@latest and VM@good" in text for text in wizard.hands.app.said))
+        assert not isinstance(wizard.hands.app.screen, RestoreWizard)
+
+    refused(tmp_path, script)
+
+
+@pytest.mark.parametrize("name", [NO_NETWORK, SAME])
+def test_a_name_that_means_something_here_is_offered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The list of a mapping's values opens, whatever networks and pools are called."""
+    named = replace(OFFERS, networks=(*OFFERS.networks, name), pools=(*OFFERS.pools, (name, 1 << 30)))
+    monkeypatch.setattr(engine, "ask_offers", lambda _settings, _request: named)
+
+    async def script(wizard: Wizard) -> None:
+        await wizard.open()
+        await wizard.to(MAPPING)
+        for label in (f"Interfaces on {named.networks_needed[0]}", f"Disks of {named.places_needed[0]}"):
+            await wizard.line(label)
+            await wizard.hands.until(lambda: isinstance(wizard.hands.app.screen, Pick))
+            await wizard.hands.press("escape")
+            await wizard.hands.until(lambda: isinstance(wizard.hands.app.screen, RestoreWizard))
 
     refused(tmp_path, script)
 

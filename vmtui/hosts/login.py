@@ -202,8 +202,8 @@ def _authenticate(host: Host, address: Address, transport: HostTransport) -> Non
     typed = keyring.kept(host.name)
     if typed is not None or host.password_command:
         tried.append("password")
-        _password_login(host, address, transport, _asked(host) if typed is None else typed)
-        return
+        if _password_login(host, address, transport, _asked(host) if typed is None else typed):
+            return
     raise _refused(host, address, tried)
 
 
@@ -267,13 +267,15 @@ def _asked(host: Host) -> str:
     return answer.stdout.rstrip("\r\n")
 
 
-def _password_login(host: Host, address: Address, transport: HostTransport, password: str) -> None:
+def _password_login(host: Host, address: Address, transport: HostTransport, password: str) -> bool:
+    """Whether it was taken."""
     try:
         transport.auth_password(address.user, password, fallback=False)
-    except paramiko.AuthenticationException as error:
-        raise _refused(host, address, ["password"]) from error
+    except paramiko.AuthenticationException:
+        return False
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise _unreachable(host, f"the login broke off: {error}") from error
+    return bool(transport.is_authenticated())
 
 
 def _unreachable(host: Host, reason: str) -> UnreachableError:

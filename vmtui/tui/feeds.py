@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -67,13 +68,13 @@ class Feed(threading.Thread):
             self._wake.wait(pause)
             self._wake.clear()
 
+    @abstractmethod
     def look(self) -> float:
         """Look once.
 
         Returns:
             How long to wait [s].
         """
-        raise NotImplementedError
 
 
 class HostFeed(Feed):

@@ -10,7 +10,8 @@ from typing import Any
 from dissect.volume.lvm.lvm2 import LVM2
 from dissect.volume.lvm.physical import LVM2Device, parse_metadata
 
-from vmtui.files.helper.disk import DiskFile, PieceLost
+from vmtui.files.helper.disk import DiskFile
+from vmtui.files.helper.node import UnreadableError, parsing
 
 _LABEL_SECTORS = 4
 _HEADER = 512
@@ -83,20 +84,15 @@ def _volumes(group: str, lvm: LVM2) -> Iterator[LogicalVolume]:
         full = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
         size = sum(segment.extent_count for segment in volume.segments) * extent
         try:
-            file = volume.open()
-            file.seek(0)
-            file.read(512)
-            file.seek(max(0, size - 512))
-            file.read(512)
-            file.seek(0, io.SEEK_SET)
-        except PieceLost:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever dissect makes of it, this volume cannot be read
+            with parsing():
+                file = volume.open()
+                file.seek(0)
+                file.read(512)
+                file.seek(max(0, size - 512))
+                file.read(512)
+                file.seek(0, io.SEEK_SET)
+        except UnreadableError as error:
             missing = f", and {', '.join(absent)} of the group are not in the point" if absent else ""
-            yield LogicalVolume(full, size, None, f"LVM of type {volume.type}: {_words(error)}{missing}")
+            yield LogicalVolume(full, size, None, f"LVM of type {volume.type}: {error}{missing}")
             continue
         yield LogicalVolume(full, size, file, "")
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

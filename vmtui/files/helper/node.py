@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from vmtui.files.helper.disk import PieceLost
 
 Run = tuple[int | None, int]
 """(first block, or None for a hole; number of blocks)"""
@@ -23,6 +26,22 @@ _KINDS = {
 
 class UnreadableError(Exception):
     """The file system, or this driver, does not allow to read that; the text says why."""
+
+
+@contextmanager
+def parsing() -> Iterator[None]:
+    """A damaged or hostile volume may break a parser in any way; whatever comes of it is one error.
+
+    Raises:
+        UnreadableError: That cannot be read; the other volumes and entries still can.
+        PieceLost: A piece of the disk cannot be had.
+    """
+    try:
+        yield
+    except (PieceLost, UnreadableError):
+        raise
+    except Exception as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}"[:200]) from error
 
 
 @dataclass(frozen=True, slots=True)

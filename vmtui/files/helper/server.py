@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmtui.files.helper.disk import DiskFile, Piece, PieceLost, Pieces
-from vmtui.files.helper.node import Content, Driver, Facts, UnreadableError
+from vmtui.files.helper.node import Content, Driver, Facts, UnreadableError, parsing
 from vmtui.files.helper.volumes import Found, find
 from vmtui.files.protocol import MAX_READ, PAGE, PIECE, SMALL, Channel
 
@@ -271,16 +271,15 @@ def _hole_ranges(runs: Sequence[tuple[int | None, int]], block_size: int) -> Ite
 def _whole(driver: Driver, node: Any, limit: int) -> bytes | None:
     """A file's bytes; None when it is too long or cannot be read: asked for alone, it tells why."""
     try:
-        if node is None or driver.facts(node).kind != "file":
-            return None
-        content = driver.content(node)
-        if content.size > limit:
-            return None
-        content.seek(0)
-        data = bytes(content.read(content.size))
-    except PieceLost:
-        raise
-    except Exception:  # noqa: BLE001  # as above
+        with parsing():
+            if node is None or driver.facts(node).kind != "file":
+                return None
+            content = driver.content(node)
+            if content.size > limit:
+                return None
+            content.seek(0)
+            data = bytes(content.read(content.size))
+    except UnreadableError:
         return None
     return data if len(data) == content.size else None
 
@@ -288,23 +287,21 @@ def _whole(driver: Driver, node: Any, limit: int) -> bytes | None:
 def _brief_row(driver: Driver, name: str, node: Any) -> list[Any]:
     """One entry with its kind alone."""
     try:
-        kind, inode = driver.glance(node)
-    except PieceLost:
-        raise
-    except Exception as error:  # noqa: BLE001  # as above
-        return [name, "unknown", 0, 0, 0, 0, 0, 0, "", "", f"{type(error).__name__}: {error}"[:200]]
+        with parsing():
+            kind, inode = driver.glance(node)
+    except UnreadableError as error:
+        return [name, "unknown", 0, 0, 0, 0, 0, 0, "", "", str(error)]
     return [name, kind, 0, 0, 0, 0, 0, 0, inode, "", ""]
 
 
 def _row(driver: Driver, name: str, node: Any) -> list[Any]:
     """One entry as plain data; what cannot be read of it is told in its last field."""
     try:
-        facts: Facts = driver.facts(node)
-        target = driver.link(node)[:_LINK_LIMIT] if facts.kind == "link" else ""
-    except PieceLost:
-        raise
-    except Exception as error:  # noqa: BLE001  # one bad inode must not hide the others
-        return [name, "unknown", 0, 0, 0, 0, 0, 0, "", "", f"{type(error).__name__}: {error}"[:200]]
+        with parsing():
+            facts: Facts = driver.facts(node)
+            target = driver.link(node)[:_LINK_LIMIT] if facts.kind == "link" else ""
+    except UnreadableError as error:
+        return [name, "unknown", 0, 0, 0, 0, 0, 0, "", "", str(error)]
     return [
         name,
         facts.kind,

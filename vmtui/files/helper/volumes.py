@@ -8,10 +8,10 @@ from typing import Any
 
 from vmtui.files.helper import lvm
 from vmtui.files.helper.btrfs import Btrfs
-from vmtui.files.helper.disk import DiskFile, PieceLost
+from vmtui.files.helper.disk import DiskFile
 from vmtui.files.helper.ext import Ext
 from vmtui.files.helper.fat import Fat
-from vmtui.files.helper.node import Driver, UnreadableError
+from vmtui.files.helper.node import Driver, UnreadableError, parsing
 from vmtui.files.helper.ntfs import Ntfs
 from vmtui.files.helper.partitions import has_gpt, partitions
 from vmtui.files.helper.xfs import Xfs
@@ -90,17 +90,14 @@ def _candidates(disks: list[DiskFile], found: list[Found]) -> list[tuple[str, Di
 def _logical(physical: list[DiskFile], pools: dict[bytes, list[tuple[str, DiskFile]]]) -> list[Found]:
     found = []
     try:
-        for volume in lvm.logical_volumes(physical):
-            if volume.file is None:
-                found.append(Found(volume.name, volume.size, "lvm", reason=volume.reason))
-            else:
-                found += _one(volume.name, _Sized(volume.file, volume.size), pools)
-    except PieceLost:
-        raise
-    except Exception as error:  # noqa: BLE001  # a damaged description must not hide the other volumes
-        found.append(
-            Found("lvm", sum(file.size for file in physical), "lvm", reason=f"its description: {_words(error)}")
-        )
+        with parsing():
+            for volume in lvm.logical_volumes(physical):
+                if volume.file is None:
+                    found.append(Found(volume.name, volume.size, "lvm", reason=volume.reason))
+                else:
+                    found += _one(volume.name, _Sized(volume.file, volume.size), pools)
+    except UnreadableError as error:
+        found.append(Found("lvm", sum(file.size for file in physical), "lvm", reason=f"its description: {error}"))
     return found
 
 
@@ -123,12 +120,11 @@ def _btrfs(members: list[tuple[str, DiskFile]]) -> Found:
 
 def _opened(name: str, size: int, kind: str, opener: Callable[[], Driver]) -> Found:
     try:
-        driver = opener()
-        driver.facts(driver.root())
-    except PieceLost:
-        raise
-    except Exception as error:  # noqa: BLE001  # a hostile volume may break a parser in any way
-        return Found(name, size, kind, reason=f"it cannot be opened: {_words(error)}")
+        with parsing():
+            driver = opener()
+            driver.facts(driver.root())
+    except UnreadableError as error:
+        return Found(name, size, kind, reason=f"it cannot be opened: {error}")
     return Found(name, size, driver.kind, driver)
 
 
@@ -193,7 +189,3 @@ class _Sized:
         self.tell = stream.tell
         self.seek = stream.seek
         self.read = stream.read
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -7,6 +7,7 @@ so that what was typed for the window below runs dry; the dialog shows when it l
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar, cast
 
@@ -50,9 +51,9 @@ class Dialog(ModalScreen[T], Generic[T]):
             yield from self.body()
             yield Line(id="listens")
 
+    @abstractmethod
     def body(self) -> Iterable[Widget]:
         """What it says and asks."""
-        raise NotImplementedError
 
     def on_mount(self) -> None:
         """Count from the first paint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -62,9 +63,9 @@ class Page(Screen[None]):
         yield prompt
         yield Clickable(id="keys")
 
+    @abstractmethod
     def body(self) -> Iterable[Widget]:
         """What is between the lines."""
-        raise NotImplementedError
 
     @property
     def ui(self) -> VmtuiApp:
@@ -119,9 +120,9 @@ class Page(Screen[None]):
         """Draw ages again."""
         self.paint()
 
+    @abstractmethod
     def draw(self, _picture: Picture, /) -> None:
         """Show what is new."""
-        raise NotImplementedError
 
     def focus_now(self) -> Focus:
         """What commands would act on."""
@@ -275,9 +276,9 @@ class TableView(Page):
         self.bad_filter = ""
         self.attention = False
 
+    @abstractmethod
     def table_widget(self) -> VirtualTable[Any]:
         """Make the table."""
-        raise NotImplementedError
 
     def body(self) -> Iterable[Widget]:
         """The table and the panel."""
@@ -294,13 +295,13 @@ class TableView(Page):
         """The table has the keys."""
         self.set_focus(self.table)
 
+    @abstractmethod
     def row_text(self, row: Any) -> str:
         """All that plain words of a filter look at."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row_fields(self, row: Any) -> Mapping[str, Any]:
         """What `key:value` of a filter looks at."""
-        raise NotImplementedError
 
     def is_urgent(self, _row: Any) -> bool:
         """Whether a row needs attention."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from vmtui.overview.vms import VmRow
 from vmtui.overview.words import local, size
-from vmtui.retention import PlannedPoint, PrunePlan
 from vmtui.tui.picture import Picture
 from vmtui.tui.screens.base import Page
 from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece, Text
+
+if TYPE_CHECKING:
+    from vmtui.retention import PlannedPoint, PrunePlan
 
 
 class PrunePage(Page):

@@ -56,11 +56,13 @@ def _ambiguous(word: str) -> UsageError:
 def _points(app: VmtuiApp, words: Words) -> Focus:
     found = []
     for word in words:
-        vm, at, _ = word.rpartition("@")
+        vm, at, which = word.rpartition("@")
         if at:
+            if which not in ("latest", "good"):
+                raise UsageError("NAME-UNKNOWN", f"{word!r}: only VM@latest and VM@good are known after an @.")
             uuid = _vms(app, [vm]).vms[0].uuid
             own = [point for point in app.picture.catalogue.points if point.uuid == uuid]
-            matching = own[:1]
+            matching = [point for point in own if point.good or which == "latest"][:1]
         else:
             matching = [point for point in app.picture.catalogue.points if point.id.startswith(word)]
         if len(matching) != 1:

@@ -181,9 +181,11 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True, inherit_bindings=Fals
         return marked or ((current,) if current is not None and not self.is_ghost else ())
 
     def go_to(self, row_id: str) -> None:
-        """Put the cursor on a row, if it is there."""
+        """Put the cursor on a row, if it is there; before there are any rows, on it when they come."""
         if row_id in self._place:
             self.move_to(self._place[row_id])
+        elif not self._rows:
+            self._cursor = row_id
 
     def move_to(self, place: int) -> None:
         """Put the cursor on a place; a row that has gone disappears when it is left."""

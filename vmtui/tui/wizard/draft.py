@@ -146,11 +146,12 @@ def mapping_settings(draft: Draft, offers: Offers) -> tuple[Setting, ...]:
         value = draft.pools.get(place, SAME)
         room = free.get(value if value != SAME else place)
         note = f"{size(room)} free" if room is not None else ""
-        lines.append(Setting(f"pool {place}", f"Disks of {place}", value, note, (SAME, *free)))
+        lines.append(Setting(f"pool {place}", f"Disks of {place}", value, note, tuple(dict.fromkeys((SAME, *free)))))
     for network in offers.networks_needed:
         value = draft.networks.get(network, SAME)
         note = "link down" if value == NO_NETWORK else ""
-        choices = (NO_NETWORK, SAME, *offers.networks)
+        # A network may bear a name that means something here; each value is there once.
+        choices = tuple(dict.fromkeys((NO_NETWORK, SAME, *offers.networks)))
         lines.append(Setting(f"network {network}", f"Interfaces on {network}", value, note, choices))
     return tuple(lines)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from vmtui.model.ids import VmId
-from vmtui.tui.wizard.draft import Draft
+
+if TYPE_CHECKING:
+    from vmtui.tui.wizard.draft import Draft
 
 _KEPT = timedelta(hours=1)
 
