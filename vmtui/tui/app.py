@@ -180,7 +180,8 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     def notify(self, message: str, **how: Any) -> None:
         """Show words for some seconds; nothing in them is obeyed, and nothing is markup."""
-        super().notify(PAINT.text(message), **(how | {"markup": False}))
+        title = PAINT.text(str(how.get("title", "")))
+        super().notify(PAINT.text(message), **(how | {"title": title, "markup": False}))
 
     def say(self, text: str, *, level: str = "info", job: str = "") -> None:
         """Tell something; it stays in the log."""

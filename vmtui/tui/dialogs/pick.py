@@ -38,7 +38,7 @@ class Pick(Dialog[str]):
     def __init__(self, title: str, choices: Sequence[Choice], *, searchable: bool = True) -> None:
         super().__init__()
         self._title = title
-        self._choices = tuple({choice.id: choice for choice in reversed(choices)}.values())[::-1]
+        self._choices = tuple(choices)
         self._searchable = searchable
 
     @property

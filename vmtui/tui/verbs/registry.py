@@ -113,7 +113,7 @@ def fill(template: str, focus: Focus) -> str:
         "job": jobs or ["JOB"],
         "host": [view.name for view in focus.hosts[:1]] or ["HOST"],
         "id": ["ID"],
-        "copy": list(focus.copies[:1]) or ["NAME"],
+        "copy": list(focus.copies) if len(focus.copies) == 1 else ["NAME"],
         "paths": [str(place) for place in focus.files] or ["PATH"],
         "path": [str(place) for place in focus.files[:1]] or ["PATH"],
     }

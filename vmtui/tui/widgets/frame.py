@@ -101,10 +101,14 @@ class Text(Widget):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """How many lines it takes in a width."""
         del container, viewport
+        if self.styles.text_wrap == "nowrap":
+            return len(self._lines)
         return sum(len(folded(line, width)) for line in self._lines) if width else 0
 
     def render(self) -> Content:
-        """The text."""
+        """The text; where it must not wrap, the style cuts it."""
+        if self.styles.text_wrap == "nowrap":
+            return Content("\n").join(content_of(line) for line in self._lines)
         width = max(2, self.size.width)
         return Content("\n").join(part for line in self._lines for part in folded(line, width))
 
