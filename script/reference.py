@@ -10,7 +10,7 @@ import click
 from vmtui.cli.main import vmtui
 from vmtui.model.errors import CATALOG, ExitCode
 from vmtui.tui.verbs.all import REGISTRY
-from vmtui.tui.verbs.registry import key_name
+from vmtui.tui.verbs.registry import Focus, key_name
 from vmtui.tui.verbs.typed import VERBS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -72,7 +72,7 @@ def keys_page() -> str:
     for command in REGISTRY.commands:
         keys = " ".join(f"`{key_name(key)}`" for key in command.keys) or "`:`"
         where = ", ".join(command.views) or "everywhere"
-        twin = f"`{command.twin}`" if command.twin else ""
+        twin = f"`{command.command_line(Focus(''))}`" if command.twin else ""
         lines.append(
             f"| {keys} | {command.id} | {where} | {command.help} | {command.danger} | {twin} |".replace(
                 "{", ""

@@ -13,7 +13,7 @@ from tests.support.repositories import START, backup, create, noise, phrase, reo
 from vmtui import config
 from vmtui.hostpoint import compare, load_entries, load_state
 from vmtui.hostpoint.store import manifest_of, newest, write
-from vmtui.model.errors import DamageError
+from vmtui.model.errors import DamageError, UsageError
 from vmtui.model.hostpoint import HostState, PartKind
 from vmtui.model.ids import JobId, VmId, host_subject, is_host_subject, new_id
 from vmtui.model.point import LeftOut
@@ -135,10 +135,24 @@ def test_damage_is_found_and_refused(repository: Repository, tmp_path: Path) -> 
             pack.write_bytes(bytes(data))
     fresh = reopen(tmp_path)
     assert verify_point(fresh, name, WATCH, clock_at(2)).damage
-    with pytest.raises(DamageError):
-        find_host_point(fresh, "north@latest")
+    for which in ("latest", "good"):
+        with pytest.raises(DamageError):
+            find_host_point(fresh, f"north@{which}")
     with pytest.raises(DamageError):
         read(fresh, name)
+
+
+def test_the_newest_good_one_is_before_the_damage(repository: Repository, tmp_path: Path) -> None:
+    first, second = commit(repository, host(1)), commit(repository, host(2))
+    manifest = tmp_path / "repository" / "points" / second.key
+    manifest.write_bytes(manifest.read_bytes()[:-7])
+    fresh = reopen(tmp_path)
+    assert verify_point(fresh, second, WATCH, clock_at(2)).damage
+    assert find_host_point(fresh, "north@good") == first
+    with pytest.raises(DamageError):
+        find_host_point(fresh, "north@latest")
+    with pytest.raises(UsageError):
+        find_host_point(fresh, "north@oldest")
 
 
 def test_a_damaged_manifest_does_not_keep_a_host_from_being_kept(repository: Repository, tmp_path: Path) -> None:

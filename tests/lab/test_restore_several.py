@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,11 @@ def test_the_default_point_is_the_newest_that_verify_left_good(
 # -- real guests ---------------------------------------------------------------------------------
 
 
+def at(phase: dict[str, Any]) -> float:
+    """When a phase began [s]."""
+    return datetime.fromisoformat(phase["at"]).timestamp()
+
+
 def test_each_answers_before_the_next_is_begun(guests: LabInfo, new_client: Callable[..., Client]) -> None:
     client, south = new_client(of=guests), sites(guests)["south"]
     client.init()
@@ -368,6 +374,9 @@ def test_each_answers_before_the_next_is_begun(guests: LabInfo, new_client: Call
         record = client.ok("job", "show", document["job"], "--json").json
         order = [phase["phase"] for phase in record["phases"]]
         assert order.index("1/2 start") < order.index("2/2 create"), order
+        asked, begun = (next(at(phase) for phase in record["phases"] if phase["phase"] == name) for name in ("1/2 start", "2/2 create"))  # fmt: skip
+        answered = float(document["members"][0]["checks"][-1]["detail"].split()[2])
+        assert begun - asked >= answered, "the second waits for the agent of the first"
     finally:
         for name in ("db1", "web1"):
             south.virsh("destroy", name, check=False)

@@ -163,7 +163,8 @@ def group_plan_of(request: GroupRequest, checks: Sequence[Check] = ()) -> GroupP
         disks = tuple(replace(disk, path=f"/images/{name}.qcow2") for disk in plan.disks)
         steps = tuple(replace(step, text=step.text.replace(plan.name, name)) for step in plan.steps)
         origin = f"kvm1/{names[member.vm]}"
-        members.append(replace(plan, name=name, origin=origin, disks=disks, steps=steps, uuid=uuid(80 + number)))
+        plan = replace(plan, name=name, origin=origin, disks=disks, steps=steps, uuid=uuid(80 + number))
+        members.append(replace(plan, destroys=plan.destroys.replace("web1", names[member.vm])))
     need = sum(plan.data_bytes for plan in members) + (64 << 20)
     rooms = (Room(("/images",), need, 90 << 30),)
     return GroupPlan(tuple(members), rooms, (Check("names", True, "none is wanted twice"), *checks))

@@ -312,6 +312,14 @@ def test_an_unknown_word_after_the_at_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, script)
 
 
+def test_an_unknown_word_after_a_host_is_refused(tmp_path: Path) -> None:
+    async def script(wizard: Wizard) -> None:
+        await wizard.hands.press(*line_of("host restore kvm1@oldest"))
+        await wizard.hands.until(lambda: any("kvm1@oldest" in text for text in wizard.hands.app.said))
+
+    refused(tmp_path, script)
+
+
 @pytest.mark.parametrize("name", [NO_NETWORK, SAME])
 def test_a_name_that_means_something_here_is_offered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

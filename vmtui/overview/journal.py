@@ -43,7 +43,7 @@ def write(state: Path, entries: tuple[LogEntry, ...]) -> None:
         state.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > _LIMIT_BYTES:
             path.replace(path.with_suffix(".1.jsonl"))
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             for entry in entries:
                 file.write(json.dumps(to_plain(entry), ensure_ascii=False) + "\n")
     except OSError:

@@ -174,15 +174,24 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     # -- saying ----------------------------------------------------------------------------------
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Send a text to the terminal (OSC 52); a name in no encoding is sent as it is read, not as it is stored."""
+        super().copy_to_clipboard(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+    def notify(self, message: str, **how: Any) -> None:
+        """Show words for some seconds; nothing in them is obeyed, and nothing is markup."""
+        title = PAINT.text(str(how.get("title", "")))
+        super().notify(PAINT.text(message), **(how | {"title": title, "markup": False}))
+
     def say(self, text: str, *, level: str = "info", job: str = "") -> None:
         """Tell something; it stays in the log."""
         self.log_events(LogEntry(clock.now(), level, "vmtui", text, job=job))
-        self.notify(PAINT.text(text), severity="warning" if level == "warning" else "information", markup=False)
+        self.notify(text, severity="warning" if level == "warning" else "information", markup=False)
 
     def say_error(self, error: VmtuiError) -> None:
         """Tell of an error: cause, next step, id; it stays in the log."""
         self.log_events(LogEntry(clock.now(), "error", "vmtui", error.cause, error.id, error.next_step))
-        text = PAINT.text(f"{error.cause} {error.next_step} [{error.id}]")
+        text = f"{error.cause} {error.next_step} [{error.id}]"
         self.notify(text, title="not done", severity="error", timeout=10, markup=False)
 
     def badges(self) -> list[str]:
@@ -203,7 +212,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
         if not reason and command.danger is not Danger.NONE and command.views and focus.nothing:
             reason = "nothing is chosen"
         if reason:
-            self.notify(PAINT.text(f"{command.label}: {reason}"), severity="warning", markup=False)
+            self.notify(f"{command.label}: {reason}", severity="warning", markup=False)
             return
         command.run(self, focus)
 

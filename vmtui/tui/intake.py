@@ -13,7 +13,6 @@ from vmtui.overview.journal import LogEntry
 from vmtui.tui import cache, clock, events, picture
 from vmtui.tui.picture import HostView, Picture
 from vmtui.tui.verbs.upkeep import unlock_if_needed
-from vmtui.tui.widgets.paint import PAINT
 
 if TYPE_CHECKING:
     from vmtui.tui.app import VmtuiApp
@@ -62,7 +61,7 @@ def take(app: VmtuiApp, sender: str, letter: Any) -> None:
     for entry in entries:
         if entry.job or entry.level == "error":
             app.notify(
-                PAINT.text(f"{entry.source}: {entry.text}"),
-                severity={"info": "information"}.get(entry.level, entry.level),  # type: ignore[arg-type]
+                f"{entry.source}: {entry.text}",
+                severity={"info": "information"}.get(entry.level, entry.level),
                 markup=False,
             )

@@ -9,6 +9,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from vmtui.tui.dialogs.base import Dialog
+from vmtui.tui.widgets.field import Field
 from vmtui.tui.widgets.frame import Text
 
 
@@ -35,7 +36,7 @@ class Ask(Dialog[str]):
         title.say([[(self._title, "strong")]])
         note.say([[(self._note, "dim")]])
         yield title
-        yield Input(self._text, id="no", password=self._secret)
+        yield Field(self._text, id="no", password=self._secret)
         yield note
 
     def hint(self) -> str:

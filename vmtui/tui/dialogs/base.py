@@ -18,6 +18,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
+from vmtui.tui.widgets.field import Field
 from vmtui.tui.widgets.frame import Line, Piece, Text
 from vmtui.tui.widgets.paint import PAINT
 
@@ -182,7 +183,7 @@ def word_to_type(name: str, uuid: str) -> str:
     return name if name.isascii() and name.isprintable() and len(name) <= _LONG_NAME else uuid[:8]
 
 
-class TypedInput(Input):
+class TypedInput(Field):
     """A field that takes typing, not pasting."""
 
     def _on_paste(self, event: events.Paste) -> None:

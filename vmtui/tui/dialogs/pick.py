@@ -11,6 +11,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from vmtui.tui.dialogs.base import Dialog
+from vmtui.tui.widgets.field import Field
 from vmtui.tui.widgets.frame import Piece, Text, content_of
 
 
@@ -51,7 +52,7 @@ class Pick(Dialog[str]):
         title.say([[(self._title, "strong")]])
         yield title
         if self._searchable:
-            yield Input(id="find", placeholder="type to narrow")
+            yield Field(id="find", placeholder="type to narrow")
         yield OptionList(*self._options(""), id="no")
 
     def _options(self, text: str) -> list[Option]:

@@ -18,6 +18,7 @@ from vmtui.overview.filters import BadFilterError, Filter, parse_filter
 from vmtui.tui import clock
 from vmtui.tui.picture import Picture
 from vmtui.tui.verbs.registry import Danger, Focus, key_name
+from vmtui.tui.widgets.field import Field
 from vmtui.tui.widgets.frame import Clickable, Line, Piece, Text
 from vmtui.tui.widgets.table import VirtualTable
 
@@ -48,8 +49,7 @@ class Page(Screen[None]):
     """What it shows, for the help page."""
     AUTO_FOCUS: ClassVar[str | None] = ""
     INHERIT_BINDINGS = False
-    drawable = False
-    """Between mounting and unmounting."""
+    _mounted = False
     _ticks = 0
 
     def compose(self) -> ComposeResult:
@@ -57,7 +57,7 @@ class Page(Screen[None]):
         yield Clickable(id="tabs")
         yield Line(id="status")
         yield from self.body()
-        prompt = Input(id="prompt", classes="hidden", select_on_focus=False)
+        prompt = Field(id="prompt", classes="hidden", select_on_focus=False)
         prompt.display = False
         yield prompt
         yield Clickable(id="keys")
@@ -80,12 +80,17 @@ class Page(Screen[None]):
 
     def on_mount(self) -> None:
         """Draw once before anything is heard."""
-        self.drawable = True
+        self._mounted = True
         self.paint()
 
     def on_unmount(self) -> None:
         """Nothing can be drawn any more."""
-        self.drawable = False
+        self._mounted = False
+
+    @property
+    def drawable(self) -> bool:
+        """Whether its widgets are there: from mounting until it is taken away, which takes them one by one."""
+        return self._mounted and not self._pruning
 
     def on_screen_resume(self) -> None:
         """Catch up with what happened while another screen was shown."""
@@ -97,8 +102,7 @@ class Page(Screen[None]):
 
     def paint(self) -> None:
         """Show the picture as it is now, if there is anything to draw on yet."""
-        # A page that is being taken away has lost widgets already: at the end, below a dialog that was left open.
-        if self.drawable and not self._pruning:
+        if self.drawable:
             self.draw(self.ui.picture)
             self.lines()
 

@@ -44,8 +44,8 @@ class RepoView(Page):
         )
 
     def focus_now(self) -> Focus:
-        """The repository has no rows."""
-        return Focus(self.VIEW)
+        """The repository has no rows; of its copies, all are meant."""
+        return Focus(self.VIEW, copies=tuple(self.ui.settings.copies))
 
 
 def repo_words(address: str, view: CatalogueView, now: datetime) -> list[list[Piece]]:

@@ -39,7 +39,7 @@ ACTIONS = (
     Command("repo.unlock", ("u",), "Unlock", "Give the passphrase of an encrypted repository.", upkeep.unlock, Danger.NONE, views=("repo",), why_not=upkeep.no_unlock, footer=9),
     Command("repo.check", ("c",), "Check", "Look whether every object is there, with its size and directory.", upkeep.check, Danger.SAFE, "vmtui repo check", ("repo",), upkeep.no_work, footer=96),
     Command("repo.gc", ("g",), "Free space", "Delete what no restore point needs. Safe beside running backups.", upkeep.collect, Danger.DESTROYS, "vmtui gc", ("repo",), upkeep.no_work, footer=97),
-    Command("repo.sync", ("s",), "Send", "Send to the copies what is missing there.", upkeep.sync, Danger.SAFE, "vmtui repo sync NAME", ("repo",), upkeep.no_sync, footer=98),
+    Command("repo.sync", ("s",), "Send", "Send to the copies what is missing there.", upkeep.sync, Danger.SAFE, "vmtui repo sync {copy}", ("repo",), upkeep.no_sync, footer=98),
     Command("repo.repair", ("m",), "Mend", "Make the index anew, and save what is whole from damaged packs.", upkeep.repair, Danger.STOPS, "vmtui repo repair", ("repo",), upkeep.no_work, footer=99),
     Command("job.cancel", ("c",), "Cancel", "Ask the job to stop; it cleans up first.", backups.cancel_job, Danger.STOPS, "vmtui job cancel {job}", _JOB_VIEWS, backups.no_cancel, footer=10),
     Command("job.again", ("a",), "Again", "Run the job again with the same arguments.", again.again, Danger.STOPS, "vmtui job again {job}", _JOB_VIEWS, again.no_again, footer=11),

@@ -46,6 +46,8 @@ class Focus:
     entries: tuple[LogEntry, ...] = ()
     files: tuple[Place, ...] = ()
     """In the point that is chosen, too."""
+    copies: tuple[str, ...] = ()
+    """Names of the repository's copies."""
 
     @property
     def count(self) -> int:
@@ -68,8 +70,8 @@ class Command:
     """One command.
 
     `twin` is the command line that does the same, with {vms}, {vm}, {points}, {point}, {job}, {host} or
-    {id} where the object goes, {paths} for files; {which} are VMs or, for all of them, nothing. {good} and
-    {goods} are points to bring back: of a VM the newest without known damage.
+    {id} where the object goes, {copy} for a copy of the repository, {paths} for files; {which} are VMs or, for
+    all of them, nothing. {good} and {goods} are points to bring back: of a VM the newest without known damage.
     """
 
     id: str
@@ -114,6 +116,7 @@ def fill(template: str, focus: Focus) -> str:
         "job": jobs or ["JOB"],
         "host": [view.name for view in focus.hosts[:1]] or ["HOST"],
         "id": ["ID"],
+        "copy": list(focus.copies) if len(focus.copies) == 1 else ["NAME"],
         "paths": [str(place) for place in focus.files] or ["PATH"],
         "path": [str(place) for place in focus.files[:1]] or ["PATH"],
     }

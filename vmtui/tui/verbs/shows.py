@@ -327,5 +327,5 @@ def _key_line(command: Command) -> list[Piece]:
         (f"  {keys:12} ", "key"),
         (command.help, ""),
         (danger, "warn"),
-        (f"  {command.twin}" if command.twin else "", "dim"),
+        (f"  {command.command_line(Focus(''))}" if command.twin else "", "dim"),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtui.model.errors import RefusedError, UsageError, VmtuiError
-from vmtui.model.hostpoint import GOOD
+from vmtui.model.hostpoint import GOOD, LATEST
 from vmtui.model.point import Mode
 from vmtui.overview.words import unknown
 from vmtui.tui.verbs import backups, hosts, rehearsals, restores, retention, shows, trust
@@ -219,6 +219,8 @@ def _host_point(app: VmtuiApp, action: str, words: Words) -> None:
         _checked(app, Focus("hosts", hosts=(app.picture.hosts[word],)), _HOST_VERBS[action])
         return
     host, at, which = word.rpartition("@")
+    if at and which not in (GOOD, LATEST):
+        raise unknown("host point", word, [f"{host}@{GOOD}", f"{host}@{LATEST}"])
     everything = app.picture.catalogue.host_points
     found = [point for point in everything if (point.host == host if at else point.id.startswith(word))]
     if which == GOOD:

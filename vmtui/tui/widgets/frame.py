@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 
@@ -59,6 +61,22 @@ class Line(Widget):
         return content_of(self._pieces).truncate(self.size.width, ellipsis=not PAINT.ascii)
 
 
+_LABEL = 24
+"""A first piece that is no wider [columns] and ends in a blank is a label."""
+_ROOM = 3
+"""A label takes at most this part of the width, or what follows it goes below it."""
+
+
+def folded(pieces: Sequence[Piece], width: int) -> list[Content]:
+    """A line folded to a width; what follows its label, a word or a number, stays beside it. Pure."""
+    label = PAINT.text(pieces[0][0]) if len(pieces) > 1 else ""
+    columns = cell_len(label)
+    if not label.endswith(" ") or columns > min(_LABEL, width // _ROOM):
+        return content_of(pieces).wrap(width) or [Content()]
+    first, *rest = content_of(pieces[1:]).wrap(width - columns) or [Content()]
+    return [content_of(pieces[:1]) + first, *(line.pad_left(columns) for line in rest)]
+
+
 class Text(Widget):
     """Several lines of text that wrap."""
 
@@ -80,9 +98,19 @@ class Text(Widget):
         """The text alone."""
         return "\n".join("".join(text for text, _ in line) for line in self._lines)
 
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """How many lines it takes in a width."""
+        del container, viewport
+        if self.styles.text_wrap == "nowrap":
+            return len(self._lines)
+        return sum(len(folded(line, width)) for line in self._lines) if width else 0
+
     def render(self) -> Content:
-        """The text."""
-        return Content("\n").join(content_of(line) for line in self._lines)
+        """The text; where it must not wrap, the style cuts it."""
+        if self.styles.text_wrap == "nowrap":
+            return Content("\n").join(content_of(line) for line in self._lines)
+        width = max(2, self.size.width)
+        return Content("\n").join(part for line in self._lines for part in folded(line, width))
 
 
 class Clickable(Line):

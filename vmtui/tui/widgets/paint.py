@@ -47,6 +47,13 @@ class Paint:
         folded = safe.translate(_TABLE)
         return _FOREIGN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), folded)
 
+    def sign(self, character: str) -> str:
+        """One character as one sign."""
+        safe = self.text(character)
+        if safe == character or len(safe) == 1:
+            return safe
+        return "?" if self.ascii else "�"
+
     def fit(self, text: str, columns: int, *, right: bool = False) -> str:
         """Text in exactly so many columns; what is cut ends in an ellipsis."""
         text = self.text(text)

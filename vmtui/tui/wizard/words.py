@@ -112,7 +112,8 @@ def plan_lines(
     for step in plan.steps:
         lines.append(
             [
-                (f" {step.number:3}  {step.text}", ""),
+                (f" {step.number:3}  ", ""),
+                (step.text, ""),
                 (f"  {size(step.bytes)}" if step.bytes is not None else "", "strong"),
             ]
         )
@@ -149,10 +150,10 @@ def export_lines(draft: Draft) -> Lines:
         [("From  ", "strong"), (f"point {draft.point.id}, {local(draft.point.time)}, disk {draft.disk}", "")],
         [("To    ", "strong"), (draft.file, "strong")],
         [],
-        [("   1  read the disk's map; every pack that it needs is there", "")],
-        [(f"   2  write {draft.file}.part, each block checked against its hash", "")],
-        [("   3  read it back and compare every block", "")],
-        [("   4  give it its name; a file that is there already is never replaced", "")],
+        [("   1  ", ""), ("read the disk's map; every pack that it needs is there", "")],
+        [("   2  ", ""), (f"write {draft.file}.part, each block checked against its hash", "")],
+        [("   3  ", ""), ("read it back and compare every block", "")],
+        [("   4  ", ""), ("give it its name; a file that is there already is never replaced", "")],
         [],
         [("Destroys  ", "strong"), ("nothing", "")],
         [("CLI       ", "strong"), (draft.command(), "dim")],
