@@ -16,8 +16,11 @@ from tests.support.client import Client, disk_images, remove_vm, wait_until
 from tests.support.repositories import copy_repository
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm, assert_same, raw_copy
+from vmtui import config
+from vmtui.hosts import connect
 from vmtui.lab import LabInfo
 from vmtui.model.errors import ExitCode
+from vmtui.restore.room import MARGIN, rooms
 
 Vms = Callable[..., TestVm]
 
@@ -289,6 +292,23 @@ def test_the_members_together_must_have_room(
     told = refused(client, south, *points)
     assert set(told) == {"space together"}
     assert "are needed by all" in told["space together"]
+
+
+def test_folders_of_one_file_system_share_its_room(client: Client, south: Site) -> None:
+    """What a restore with disks in two pools asks of the file system that both are on."""
+    other = south.folder / "other"
+    other.mkdir()
+    try:
+        with connect(config.load(client.config), "south") as session:
+            (room,) = rooms(session, {str(south.images): 5 * MIB, str(other): 7 * MIB, "/nowhere": MIB})
+            assert room.folders == (str(south.images), str(other))
+            assert room.need == 12 * MIB + MARGIN
+            assert abs(room.free - shutil.disk_usage(other).free) < 1 << 30
+            assert room.enough
+            (full,) = rooms(session, {str(south.images): room.free, str(other): 1})
+            assert not full.enough
+    finally:
+        other.rmdir()
 
 
 def test_options_for_one_are_refused_for_several(operator: Client, group: Group) -> None:

@@ -19,9 +19,10 @@ from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.point import DiskKind, FullReason, LeftOut, Mode
 from vmtui.model.progress import Check
-from vmtui.restore.group import GroupPlan, GroupRequest, Room
+from vmtui.restore.group import GroupPlan, GroupRequest
 from vmtui.restore.offers import Offers
 from vmtui.restore.plan import DiskPlacement, RestorePlan, RestoreRequest, Step, command_of, unchecked_by
+from vmtui.restore.room import Room
 from vmtui.retention.plan import PlannedPoint, PrunePlan
 from vmtui.tui.dialogs.base import Dialog
 from vmtui.tui.picture import Picture

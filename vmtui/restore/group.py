@@ -19,7 +19,7 @@ from vmtui.restore import run
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.offers import needs
 from vmtui.restore.plan import RestorePlan, RestoreRequest
-from vmtui.restore.preflight import SPACE_MARGIN
+from vmtui.restore.room import MARGIN, Room, rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,6 @@ class GroupRequest:
     Their mappings may name what only some of them have; each takes what it needs."""
     approved: str = ""
     """The plan that the operator agreed to, as `fingerprint` gives it; empty when nobody was asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What the members together ask of one file system of the target."""
-
-    folders: tuple[str, ...]
-    need: int
-    """Bytes, with the margin that is left free."""
-    free: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +88,8 @@ def prepare(
         fitted = replace(member, networks=_only(member.networks, networks), pools=_only(member.pools, places))
         used |= {*fitted.networks, *fitted.pools}
         plans.append(run.prepare(replace(context, watch=watch), new_run(), fitted))
-    rooms = _rooms(context_of(request.members[0]).session, plans)
-    return GroupPlan(tuple(plans), rooms, (*_unused(request, used), *clashes(plans), _space(rooms)))
+    asked = _rooms(context_of(request.members[0]).session, plans)
+    return GroupPlan(tuple(plans), asked, (*_unused(request, used), *clashes(plans), _space(asked)))
 
 
 def refuse(plan: GroupPlan, approved: str) -> None:
@@ -182,25 +172,17 @@ def _rooms(session: HostSession, plans: Sequence[RestorePlan]) -> tuple[Room, ..
     for plan in plans:
         sizes = [(disk.path, disk.data_bytes) for disk in plan.disks]
         for path, size in sizes + [(item.path, item.size) for item in plan.files if item.needed]:
-            folder = posixpath.dirname(path)
+            folder = storage.nearest_folder(session, posixpath.dirname(path))
             needed[folder] = needed.get(folder, 0) + size
-    rooms: dict[str, Room] = {}
-    for folder, size in needed.items():
-        there = storage.nearest_folder(session, folder)
-        device, free = storage.file_system(session, there), storage.free_bytes(session, there)
-        if device is None or free is None:
-            continue
-        before = rooms.get(device, Room((), SPACE_MARGIN, free))
-        rooms[device] = replace(before, folders=(*before.folders, folder), need=before.need + size)
-    return tuple(rooms.values())
+    return rooms(session, needed)
 
 
-def _space(rooms: Sequence[Room]) -> Check:
-    short = [room for room in rooms if room.free < room.need]
+def _space(found: Sequence[Room]) -> Check:
+    short = [room for room in found if not room.enough]
     if short:
         text = "; ".join(f"{', '.join(r.folders)}: {r.free} bytes free, {r.need} are needed by all" for r in short)
         return Check("space together", False, text)
-    needed = sum(room.need - SPACE_MARGIN for room in rooms)
+    needed = sum(room.need - MARGIN for room in found)
     return Check("space together", True, f"{needed} bytes needed by all, there is room")
 
 

@@ -25,12 +25,11 @@ from vmtui.restore.belongings import place_files
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import NO_NETWORK
 from vmtui.restore.plan import Aside, DiskPlacement, FilePlacement, RestoreRequest
+from vmtui.restore.room import rooms
 
 NAME_LIMIT = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 """Names that we give to VMs and so to files. libvirt takes more; a restored VM's own name may be anything."""
-SPACE_MARGIN = 64 << 20
-"""What a restore leaves free on each file system [bytes]."""
 _NOBODY = VmId("")
 
 
@@ -348,13 +347,14 @@ def _space(flight: Preflight) -> None:
         if item.needed
     ]:
         needs[folder] = needs.get(folder, 0) + size
-    problems = []
-    for folder, need in needs.items():
-        free = storage.free_bytes(flight.session, folder)
-        if free is None:
-            problems.append(f"{folder} is not there")
-        elif free < need + SPACE_MARGIN:
-            problems.append(f"{folder} has {free} bytes free, {need + SPACE_MARGIN} are needed")
+    found = rooms(flight.session, needs)
+    there = {folder for room in found for folder in room.folders}
+    problems = [f"{folder} is not there" for folder in needs if folder not in there]
+    problems += [
+        f"{', '.join(room.folders)}: {room.free} bytes free, {room.need} are needed"
+        for room in found
+        if not room.enough
+    ]
     if problems:
         flight.failed("space", f"on {flight.session.host.name}: " + "; ".join(problems))
     elif needs:
