@@ -14,7 +14,7 @@ from vmtui.model.settings import Settings
 from vmtui.opening import open_repository
 from vmtui.restore import RestoreContext, RestorePlan, RestoreRequest
 from vmtui.restore.offers import Offers, offers
-from vmtui.restore.run import prepare
+from vmtui.restore.prepare import prepare
 
 
 @contextmanager
