@@ -13,7 +13,7 @@ from vmtui.hosts.domains import save_path
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId, VmId
 from vmtui.model.point import Role
-from vmtui.restore import instant, run
+from vmtui.restore import install, instant, run
 from vmtui.restore.belongings import is_safe_part, place_files
 from vmtui.restore.definition import Fitted
 from vmtui.restore.placing import bring_back
@@ -90,7 +90,7 @@ def test_a_vm_that_came_back_meanwhile_is_never_powered_off(
     plan.folder = "/run/x"
     instant.abandon(context, plan, discard=False)
     assert not gone
-    context.notes(RUN).note(run.MADE)
+    context.notes(RUN).note(install.MADE)
     instant.abandon(context, plan, discard=False)
     assert gone == ["power"]
 

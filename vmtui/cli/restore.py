@@ -131,7 +131,7 @@ def _prepare(cli: Cli, request: RestoreRequest, manifest: RestorePoint) -> Resto
     from vmtui.hosts import connect
     from vmtui.model.errors import UnreachableError
     from vmtui.restore import RestoreContext
-    from vmtui.restore.run import prepare
+    from vmtui.restore.prepare import prepare
 
     with connect(cli.settings, request.host) as session:
 

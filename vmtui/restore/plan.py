@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmtui.model.ids import JobId, PointId, VmId
@@ -207,6 +207,16 @@ class RestorePlan:
             [item.path for item in self.asides],
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def places(plan: RestorePlan) -> list[DiskPlacement | FilePlacement]:
+    """Everything that is written. Pure."""
+    return [*plan.disks, *(item for item in plan.files if item.needed)]
+
+
+def record_path(run: JobId, disks: Sequence[DiskPlacement]) -> str | None:
+    """Where the record of what was kept goes: beside the first disk. Pure."""
+    return f"{disks[0].path}.before-{run}.json" if disks else None
 
 
 def command_of(request: RestoreRequest, name: str) -> str:

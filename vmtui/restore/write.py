@@ -7,6 +7,7 @@ id that the point says counts as restored.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 from collections import deque
@@ -15,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from vmtui.failpoint import failpoint
+from vmtui.hosts import HostSession
+from vmtui.hosts.disk_server import EXPORT, served
 from vmtui.model.ahead import ahead
 from vmtui.model.errors import FailedError
 from vmtui.model.progress import Watch
@@ -30,6 +33,15 @@ _PIECE = 1 << 20
 _AHEAD = 16
 """Pieces that are fetched ahead of the writer, or wait to be compared behind the reader."""
 _DEPTH = 8
+
+
+@contextlib.contextmanager
+def connected(session: HostSession, path: str, format_name: str, *, writable: bool) -> Iterator[NbdClient]:
+    """An NBD connection to an image; leaving it means that the image was closed cleanly."""
+    with served(session, path, format_name, writable=writable) as server:
+        client = NbdClient(server.connect(), EXPORT, [] if writable else [BASE_ALLOCATION])
+        yield client
+        client.close()
 
 
 class DiskWriter:

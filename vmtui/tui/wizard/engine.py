@@ -17,7 +17,7 @@ from vmtui.overview.restores import plan_group, worlds
 from vmtui.restore import RestoreContext, RestorePlan, RestoreRequest
 from vmtui.restore.group import GroupPlan, GroupRequest
 from vmtui.restore.offers import Offers, offers
-from vmtui.restore.run import prepare
+from vmtui.restore.prepare import prepare
 
 
 @contextmanager
