@@ -27,7 +27,7 @@ _SHOWN = 5
 def _page(app: VmtuiApp) -> FilesPage | None:
     from vmtui.tui.screens.files import FilesPage
 
-    return app.screen if isinstance(app.screen, FilesPage) else None
+    return app.page if isinstance(app.page, FilesPage) else None
 
 
 # -- opening -------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def _has_line(app: VmtuiApp) -> bool:
     from vmtui.tui.wizard.screen import RestoreWizard
     from vmtui.tui.wizard.several import SeveralPage
 
-    return isinstance(app.screen, RestoreWizard | SeveralPage) and not app.screen.changes_nothing
+    page = app.page  # the footer below a dialog is this page's, too
+    return isinstance(page, RestoreWizard | SeveralPage) and not page.changes_nothing
 
 
 def change_line(app: VmtuiApp) -> None:
