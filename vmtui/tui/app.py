@@ -60,13 +60,19 @@ class VmtuiApp(App[str], inherit_bindings=False):
 
     CSS_PATH: ClassVar[Any] = Path(__file__).parent / "styles" / "vmtui.tcss"
     MODES: ClassVar[Any] = VIEWS
+    DEFAULT_MODE: ClassVar[str] = "pulse"
     BINDINGS: ClassVar[list[BindingType]] = []
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
     TITLE = "vmtui"
 
     def __init__(self, settings: Settings, look: Look) -> None:
+        gc.disable()  # until the first view is painted: nothing made on the way to it is garbage
         super().__init__()
         PAINT.ascii = look.ascii
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = look.theme or default_theme()
+        self.set_class(look.ascii, "ascii")
         self.settings = settings
         self.look = look
         self.registry = REGISTRY
@@ -88,12 +94,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
     # -- life ------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        """Show the first view; listen only after it is painted."""
-        for theme in THEMES:
-            self.register_theme(theme)
-        self.theme = self.look.theme or default_theme()
-        self.set_class(self.look.ascii, "ascii")
-        self.switch_mode("pulse")
+        """Listen only after the first view is painted."""
         self.set_interval(_SLOW_DRAIN_S if self.look.slow else _DRAIN_S, self.drain)
         self.set_interval(1.0, self._tick)
         self.set_interval(_SAVE_S, lambda: cache.save_picture(self.settings.state, self.picture))
@@ -107,6 +108,7 @@ class VmtuiApp(App[str], inherit_bindings=False):
             feed.start()
         gc.collect()
         gc.freeze()
+        gc.enable()
 
     def add_feed(self, name: str) -> None:
         """Listen to a host."""
