@@ -6,7 +6,7 @@ import getpass
 import logging
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,8 @@ def _prefer_keys(transport: HostTransport, kinds: list[str]) -> None:
 
 def _authenticate(host: Host, address: Address, transport: HostTransport) -> None:
     tried: list[str] = []
-    for what, key in _identities(address, tried, keyring.kept(host.name)):
+    typed = _Typed(keyring.kept(host.name))
+    for what, key in _identities(address, tried, typed):
         tried.append(what)
         try:
             transport.auth_publickey(address.user, key)
@@ -199,19 +200,33 @@ def _authenticate(host: Host, address: Address, transport: HostTransport) -> Non
             raise _unreachable(host, f"the login broke off: {error}") from error
         if transport.is_authenticated():
             return
-    typed = keyring.kept(host.name)
-    if typed is not None or host.password_command:
-        tried.append("password")
-        if _password_login(host, address, transport, _asked(host) if typed is None else typed):
+    password = _asked(host) if typed.as_password is None and host.password_command else typed.as_password
+    if password is not None:
+        refusal = _password_login(host, address, transport, password)
+        if not refusal:
             return
+        tried.append(refusal)
     raise _refused(host, address, tried)
 
 
-def _identities(address: Address, tried: list[str], passphrase: str | None) -> Iterator[tuple[str, paramiko.PKey]]:
+@dataclass(slots=True)
+class _Typed:
+    """What an operator typed for a host: the passphrase of a key, or the password of the account."""
+
+    secret: str | None
+    opened_a_key: bool = False
+
+    @property
+    def as_password(self) -> str | None:
+        """What may be sent to the host. A passphrase that opened a key is none of the host's business."""
+        return None if self.opened_a_key else self.secret
+
+
+def _identities(address: Address, tried: list[str], typed: _Typed) -> Iterator[tuple[str, paramiko.PKey]]:
     """Keys in the order of preference; what cannot be used is noted in `tried`."""
     for path in address.keys:
         try:
-            yield path, _load_key(Path(path).expanduser(), passphrase)
+            yield path, _load_key(Path(path).expanduser(), typed)
         except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
             tried.append(f"{path} ({_key_problem(error)})")
     try:
@@ -225,17 +240,19 @@ def _identities(address: Address, tried: list[str], passphrase: str | None) -> I
         path_default = Path.home() / ".ssh" / name
         if path_default.is_file():
             yield from _identities(
-                Address(address.host, address.port, address.user, (str(path_default),), None), tried, passphrase
+                Address(address.host, address.port, address.user, (str(path_default),), None), tried, typed
             )
 
 
-def _load_key(path: Path, passphrase: str | None) -> paramiko.PKey:
+def _load_key(path: Path, typed: _Typed) -> paramiko.PKey:
     try:
         return paramiko.PKey.from_path(path)
     except (TypeError, paramiko.PasswordRequiredException):
-        if passphrase is None:
+        if typed.secret is None:
             raise
-        return paramiko.PKey.from_path(path, passphrase.encode())
+        key = paramiko.PKey.from_path(path, typed.secret.encode())
+        typed.opened_a_key = True
+        return key
 
 
 def _key_problem(error: Exception) -> str:
@@ -267,15 +284,46 @@ def _asked(host: Host) -> str:
     return answer.stdout.rstrip("\r\n")
 
 
-def _password_login(host: Host, address: Address, transport: HostTransport, password: str) -> bool:
-    """Whether it was taken."""
+def _password_login(host: Host, address: Address, transport: HostTransport, password: str) -> str:
+    """Log in with a password.
+
+    A host that takes passwords only as the answer to a question (keyboard-interactive, RFC 4256) gets it if the
+    question is the only one, and hidden; a second factor, or a second question, is never answered with it.
+
+    Returns:
+        What was refused; empty once it is logged in.
+    """
+    questions = _OneQuestion(password)
+    what = "password"
     try:
-        transport.auth_password(address.user, password, fallback=False)
+        try:
+            transport.auth_password(address.user, password, fallback=False)
+        except paramiko.BadAuthenticationType as error:
+            if "keyboard-interactive" not in error.allowed_types:
+                return "password (the host takes none)"
+            what = "password by keyboard-interactive"
+            transport.auth_interactive(address.user, questions)
     except paramiko.AuthenticationException:
-        return False
+        return f"{what} (the host asks for more than a password)" if questions.asked_more else what
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise _unreachable(host, f"the login broke off: {error}") from error
-    return bool(transport.is_authenticated())
+    return "" if transport.is_authenticated() else f"{what} (the host wants more than that)"
+
+
+class _OneQuestion:
+    """Answers the only question of a host with a password, once; anything else with nothing."""
+
+    def __init__(self, password: str) -> None:
+        self._password: str | None = password
+        self.asked_more = False
+
+    def __call__(self, _title: str, _words: str, questions: Sequence[tuple[str, bool]]) -> list[str]:
+        password, hidden = self._password, [not shown for _, shown in questions]
+        if hidden == [True] and password is not None:
+            self._password = None
+            return [password]
+        self.asked_more = self.asked_more or bool(questions)
+        return ["" for _ in questions]
 
 
 def _unreachable(host: Host, reason: str) -> UnreachableError:

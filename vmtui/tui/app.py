@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import App
 from textual.binding import BindingType
 
 from vmtui.jobs import JobClient
@@ -21,6 +20,7 @@ from vmtui.tui import cache, clock, picture
 from vmtui.tui.browsing import Take
 from vmtui.tui.feeds import CatalogueFeed, Composer, HostFeed, JobsFeed
 from vmtui.tui.intake import first_picture, matters, take
+from vmtui.tui.keystrokes import KeyByKey
 from vmtui.tui.mailbox import Errands, Mailbox
 from vmtui.tui.screens.base import Page
 from vmtui.tui.screens.views import VIEWS
@@ -50,7 +50,7 @@ class Look:
     """How long a dialog does not listen after it appeared and after the last key."""
 
 
-class VmtuiApp(App[str], inherit_bindings=False):
+class VmtuiApp(KeyByKey, inherit_bindings=False):
     """The screens over one configuration.
 
     Args:
