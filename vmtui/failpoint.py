@@ -42,14 +42,27 @@ NAMES = frozenset(
         "cold.started",
         # restore
         "restore.planned",
+        "restore.stopped",
+        "restore.overlaid",
         "restore.created",
         "restore.half",
         "restore.written",
         "restore.verified",
         "restore.kept",
+        "restore.rebased",
         "restore.swapped",
         "restore.defined",
         "restore.started",
+        # undoing a restore in place
+        "revert.stopped",
+        "revert.folded",
+        "revert.swapped",
+        "revert.defined",
+        "revert.ended",
+        # letting go what it kept
+        "discard.pulling",
+        "discard.folded",
+        "discard.removed",
         # instant restore
         "instant.serving",
         "instant.created",

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import sites
+from tests.lab.test_fast_back_killed import DISCARD, FAST, REVERT
 from tests.support.client import Client, disk_images, remove_vm, wait_until
+from tests.support.killing import finish, start_and_die
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm, assert_same, raw_copy
 from vmtui.failpoint import NAMES
@@ -54,28 +56,8 @@ MADE_A_POINT = ("backup.committed", "backup.ended", "backup.accepted")
 def test_every_phase_is_killed() -> None:
     # tests/jobs/test_prune.py, test_gc.py, tests/lab/test_instant.py, test_rehearsal_recovery.py, test_host_points.py
     elsewhere = {name for name in NAMES if name.startswith(("prune.", "gc.", "instant.", "rehearsal.", "host."))}
-    assert set(HOT) | set(COLD) | set(NEW_VM) | set(IN_PLACE) == NAMES - elsewhere
-
-
-def start_and_die(client: Client, failpoint: str, *command: str) -> str:
-    """Run a command whose worker dies at the failpoint; gives the job's id."""
-    client.stop()
-    result = client.ok(*command, "--detach", "--json", failpoint=f"{failpoint}=kill")
-    job = str(result.json["job"])
-    pid = client.worker_pid
-    assert pid is not None
-    client.wait_worker_gone(pid, 180)
-    record = client.ok("job", "show", job, "--json").json
-    assert record["state"] == "running", record
-    return job
-
-
-def finish(client: Client, job: str) -> dict[str, Any]:
-    """A new worker takes the job up; gives the job as it ended."""
-    client.run("job", "watch", job, timeout=180)
-    record: dict[str, Any] = client.ok("job", "show", job, "--json").json
-    assert record["state"] in ("ok", "ok with warnings", "failed", "cancelled"), record
-    return record
+    here = set(HOT) | set(COLD) | set(NEW_VM) | set(IN_PLACE)
+    assert here | set(FAST) | set(REVERT) | set(DISCARD) == NAMES - elsewhere
 
 
 def assert_clean(client: Client, vm: TestVm) -> None:
@@ -212,7 +194,7 @@ def test_restore_in_place_that_is_cancelled_while_no_worker_lives(
     later = vm.contents(tmp_path / "later")
     definition = vm.site.virsh("dumpxml", "--inactive", vm.name)
 
-    job = start_and_die(client, failpoint, "restore", point, "--in-place", "--yes")
+    job = start_and_die(client, failpoint, "restore", point, "--in-place", "--whole", "--yes")
     client.ok("job", "cancel", job)
     record = finish(client, job)
 
@@ -246,7 +228,7 @@ def test_restore_in_place(client: Client, new_vm: Callable[..., TestVm], tmp_pat
     later = vm.contents(tmp_path / "later")
     definition = vm.site.virsh("dumpxml", "--inactive", vm.name)
 
-    job = start_and_die(client, failpoint, "restore", point, "--in-place", "--yes")
+    job = start_and_die(client, failpoint, "restore", point, "--in-place", "--whole", "--yes")
     record = finish(client, job)
 
     if record["state"].startswith("ok"):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.test_killed_worker import finish, start_and_die
 from tests.support.client import Client, wait_until
+from tests.support.killing import finish, start_and_die
 from tests.support.rehearsals import throw_away
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm, digest

@@ -133,7 +133,7 @@ def plan_of(request: RestoreRequest, checks: Sequence[Check] = ()) -> RestorePla
     name = "web1" if back else (request.name or "web1-r0314")
     path = f"/images/{name}.qcow2"
     kind = "IN PLACE" if request.in_place else "NEW"
-    return RestorePlan(
+    plan = RestorePlan(
         run=JOB, request=request, point_time="2026-03-14T10:00:00Z", origin="kvm1/web1", name=name,
         uuid=uuid(1 if back else 77), macs=(), files=(), replaces_vm=request.in_place, stop_first=request.in_place,
         disks=(DiskPlacement("vda", "qcow2", 20 << 30, None, "00" * 32, 5 << 30, path, "images", request.in_place),),
@@ -150,8 +150,9 @@ def plan_of(request: RestoreRequest, checks: Sequence[Check] = ()) -> RestorePla
         ),
         changes=("its MAC addresses are new",) if not back else (),
         destroys="nothing yet: the old disks of web1 are kept aside" if request.in_place else "nothing",
-        unchecked=unchecked_by(request), command=command_of(request, name),
+        unchecked=(), command=command_of(request, name),
     )  # fmt: skip
+    return replace(plan, unchecked=unchecked_by(plan))
 
 
 def group_plan_of(request: GroupRequest, checks: Sequence[Check] = ()) -> GroupPlan:

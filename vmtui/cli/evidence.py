@@ -30,6 +30,17 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
         "point": plan.request.point,
         "uuid": plan.uuid,
         "bytes": plan.data_bytes,
+        "disks": [
+            {
+                "disk": disk.target,
+                "path": disk.path,
+                "bytes": disk.write_bytes,
+                "exact": disk.base is None or disk.base.exact,
+                "on_top": disk.base is not None,
+                "since": disk.base.point if disk.base is not None else None,
+            }
+            for disk in plan.disks
+        ],
         "steps": to_plain(plan.steps),
         "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in plan.checks],
         "changes": list(plan.changes),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmtui.cli import hosts
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok, tell_detached
 from vmtui.model.codec import format_instant, to_plain
 from vmtui.model.errors import ExitCode, RefusedError
 from vmtui.model.hostpoint import HOST_NAME
@@ -50,8 +50,7 @@ def host_backup(cli: Cli, name: str, if_changed: bool, detach: bool) -> int:
     assert cli.repository.id
     job = enqueue(cli, Wanted(JobKind.HOST_BACKUP, name, HOST_NAME, HostPointRequest(name, always=not if_changed)))
     if detach:
-        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
-        return ExitCode.DONE
+        return tell_detached(cli, job)
     record = follow(cli, job)
     raise_unless_ok(record)
     result = dict(record.result)

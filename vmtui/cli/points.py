@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, option_value, pass_cli, raise_unless_ok
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, option_value, pass_cli, raise_unless_ok, tell_detached
 from vmtui.model.errors import ExitCode, UsageError
 from vmtui.model.job import JobKind
 from vmtui.model.point import PointStatus
@@ -210,8 +210,7 @@ def verify(
     }
     job = enqueue(cli, Wanted(JobKind.VERIFY, "", " ".join(points), request))
     if detach:
-        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
-        return ExitCode.DONE
+        return tell_detached(cli, job)
     record = follow(cli, job)
     raise_unless_ok(record)
     result = dict(record.result)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok, refuse_read_only
+from vmtui.cli.shared import (
+    Cli,
+    Wanted,
+    enqueue,
+    follow,
+    now,
+    pass_cli,
+    raise_unless_ok,
+    refuse_read_only,
+    tell_detached,
+)
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
 from vmtui.model.job import JobKind
@@ -80,8 +90,7 @@ def prune(cli: Cli, vms: tuple[str, ...], dry_run: bool, yes: bool, detach: bool
         _ask(cli, plan)
     job = enqueue(cli, Wanted(JobKind.PRUNE, "", " ".join(vms), plan.request))
     if detach:
-        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
-        return ExitCode.DONE
+        return tell_detached(cli, job)
     record = follow(cli, job)
     raise_unless_ok(record)
     _tell(cli, record)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, option_value, pass_cli, raise_unless_ok
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, option_value, pass_cli, raise_unless_ok, tell_detached
 from vmtui.model.errors import ExitCode, FailedError, UsageError
 from vmtui.model.job import JobKind, JobRecord
 from vmtui.model.rehearsal import Network
@@ -96,8 +96,7 @@ def rehearse(
     )
     job = enqueue(cli, Wanted(JobKind.REHEARSE, target, manifest.vm_name, request))
     if detach:
-        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
-        return ExitCode.DONE
+        return tell_detached(cli, job)
     record = follow(cli, job)
     if "verdict" in record.result:
         _keep(cli, name, record, kept)

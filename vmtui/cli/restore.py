@@ -9,7 +9,7 @@ import click
 
 from vmtui.cli.evidence import check_lines, plan_body, plan_json
 from vmtui.cli.restore_several import Common, manifest_of, restore_several
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, pass_cli, raise_unless_ok, tell_detached
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
 from vmtui.model.ids import JobId, new_id
 from vmtui.model.job import JobKind, JobRecord
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     "--map-network", "networks", multiple=True, metavar="A=B", help="What was on network A goes on B; B may be none."
 )
 @click.option("--map-pool", "pools", multiple=True, metavar="A=B", help="Disks of pool or folder A go into pool B.")
+@click.option(
+    "--whole", is_flag=True, help="With --in-place: write every block anew, also those that the VM has not changed."
+)
 @click.option("--start", is_flag=True, help="Start the VM and wait for its guest agent.")
 @click.option(
     "--instant",
@@ -54,6 +57,7 @@ def restore(
     new_nvram: bool,
     networks: tuple[str, ...],
     pools: tuple[str, ...],
+    whole: bool,
     start: bool,
     instant: bool,
     plan_only: bool,
@@ -67,10 +71,10 @@ def restore(
     Several points are one job. All is checked before a byte is written; then they are restored in the order given, and
     with --start each runs, and its guest agent answers, before the next is begun. Options go for all of them.
     """
-    _refuse_options(points, name=name, in_place=in_place, instant=instant)
+    _refuse_options(points, name=name, in_place=in_place, instant=instant, whole=whole)
     cli.repository.sync()
     maps = _mapping("--map-network", networks), _mapping("--map-pool", pools)
-    common = Common(host, in_place, same_identity, new_nvram, *maps, start)
+    common = Common(host, in_place, same_identity, new_nvram, *maps, start, whole)
     if len(points) > 1:
         return restore_several(cli, points, common, plan_only=plan_only, yes=yes, detach=detach)
     manifest = manifest_of(cli, points[0])
@@ -85,21 +89,26 @@ def restore(
     kind = JobKind.INSTANT if instant else JobKind.RESTORE
     job = enqueue(cli, Wanted(kind, target, name or manifest.vm_name, request))
     if detach:
-        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
-        return ExitCode.DONE
+        return tell_detached(cli, job)
     record = follow(cli, job)
     raise_unless_ok(record)
     _tell(cli, record)
     return ExitCode.DONE
 
 
-def _refuse_options(points: tuple[str, ...], *, name: str | None, in_place: bool, instant: bool) -> None:
+def _refuse_options(points: tuple[str, ...], *, name: str | None, in_place: bool, instant: bool, whole: bool) -> None:
     """Options that do not go with one another, or not with several points."""
     if instant and in_place:
         raise UsageError(
             "NAME-BAD",
             "--instant makes a new VM; it does not go with --in-place.",
             next_step="Say --as NAME with --instant, or leave --instant away.",
+        )
+    if whole and not in_place:
+        raise UsageError(
+            "NAME-BAD",
+            "--whole is for --in-place; every other restore writes all blocks.",
+            next_step="Leave --whole away.",
         )
     if len(points) > 1 and (name is not None or instant):
         option = "--as" if name is not None else "--instant"
@@ -220,9 +229,14 @@ def _tell(cli: Cli, record: JobRecord) -> None:
 @click.argument("vm")
 @click.option("--discard", is_flag=True, help="Delete the kept disks instead of bringing them back.")
 @click.option("--yes", is_flag=True, help="Your word.")
+@click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @pass_cli
-def revert(cli: Cli, vm: str, discard: bool, yes: bool) -> int:
-    """Undo an in-place restore: bring the old disks and the old definition back."""
+def revert(cli: Cli, vm: str, discard: bool, yes: bool, detach: bool) -> int:
+    """Undo an in-place restore: bring the old disks and the old definition back.
+
+    Also one that was cut off and could not be taken back. Restored disks are set aside. A disk that was restored on top
+    of its old image is made to stand alone first, which copies the old image: that takes time and room.
+    """
     from vmtui.restore.revert import RevertRequest
 
     (found,) = find_vms(cli.settings, [vm])
@@ -235,6 +249,8 @@ def revert(cli: Cli, vm: str, discard: bool, yes: bool) -> int:
         if not (sys.stdin.isatty() and click.confirm(question, default=False, err=True)):
             raise RefusedError("CONFIRM-MISSING", f"Nothing was done with {found.name}.", next_step="Say --yes.")
     job = enqueue(cli, Wanted(JobKind.REVERT, found.host, found.name, RevertRequest(found.host, found.uuid, discard)))
+    if detach:
+        return tell_detached(cli, job)
     record = follow(cli, job)
     raise_unless_ok(record)
     _tell(cli, record)

@@ -11,7 +11,7 @@ import click
 
 from vmtui.cli.choosing import chosen_point
 from vmtui.cli.evidence import check_lines, plan_body, plan_json
-from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, raise_unless_ok
+from vmtui.cli.shared import Cli, Wanted, enqueue, follow, now, raise_unless_ok, tell_detached
 from vmtui.model.errors import ExitCode, RefusedError, UsageError
 from vmtui.model.ids import is_host_subject
 from vmtui.model.job import JobKind, JobRecord
@@ -36,6 +36,7 @@ class Common:
     networks: Mapping[str, str]
     pools: Mapping[str, str]
     start: bool
+    whole: bool = False
 
     def request(
         self, point: RestorePoint, host: str, name: str | None = None, *, instant: bool = False
@@ -54,6 +55,7 @@ class Common:
             networks=self.networks,
             pools=self.pools,
             start=self.start,
+            whole=self.whole,
             instant=instant,
         )
 
@@ -90,8 +92,7 @@ def restore_several(
     names = " ".join(manifest.vm_name for manifest in manifests)
     job = enqueue(cli, Wanted(JobKind.GROUP_RESTORE, host, names, request))
     if detach:
-        cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
-        return ExitCode.DONE
+        return tell_detached(cli, job)
     record = follow(cli, job)
     if record.error is not None and record.result and not cli.output.as_json:
         tell(cli, record)

@@ -150,6 +150,12 @@ def enqueue(cli: Cli, wanted: Wanted) -> JobId:
     return job
 
 
+def tell_detached(cli: Cli, job: JobId) -> int:
+    """Say which job it is that nobody waits for."""
+    cli.output.document({"job": job}) if cli.output.as_json else cli.output.text(job)
+    return ExitCode.DONE
+
+
 def refuse_read_only(cli: Cli, what: str) -> None:
     """Return if something may be changed.
 

@@ -62,3 +62,9 @@ def pull(domain: Domain, target: str) -> Pull | None:
     if info["type"] != libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_PULL:
         raise FailedError("VM-BUSY", f"Another block job works on {target}.", host=domain.session.host.name)
     return Pull(int(info["cur"]), int(info["end"]))
+
+
+def end_pull(domain: Domain, target: str) -> None:
+    """Stop the pull of a disk; what it has copied stays, and the disk stands where it stood. Safe to repeat."""
+    if pull(domain, target) is not None:
+        domain.call("end the block job", lambda handle: handle.blockJobAbort(target, 0), deadline_s=_START_S)

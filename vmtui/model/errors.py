@@ -191,6 +191,11 @@ _ROWS = (
         "A rehearsal could not be carried out; that says nothing about the point.",
         "Read the reason; try another host (--on) or another sign of life (--wait).",
     ),
+    (
+        "KEPT-IN-USE",
+        "The restore that kept these disks was cut off; they may be the only whole ones.",
+        "Bring them back: vmtui revert VM",
+    ),
     ("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.", "There is nothing to undo."),
     # failed
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),

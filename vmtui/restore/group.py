@@ -170,7 +170,7 @@ def _rooms(session: HostSession, plans: Sequence[RestorePlan]) -> tuple[Room, ..
     """What is asked of each file system of the target; folders that are not there are the members' own failures."""
     needed: dict[str, int] = {}
     for plan in plans:
-        sizes = [(disk.path, disk.data_bytes) for disk in plan.disks]
+        sizes = [(disk.path, disk.write_bytes) for disk in plan.disks]
         for path, size in sizes + [(item.path, item.size) for item in plan.files if item.needed]:
             folder = storage.nearest_folder(session, posixpath.dirname(path))
             needed[folder] = needed.get(folder, 0) + size
@@ -200,6 +200,7 @@ def command_of(requests: Sequence[RestoreRequest]) -> str:
     for option, mapping in (("--map-pool", pools), ("--map-network", networks)):
         for old, new in mapping.items():
             words += [option, f"{old}={new}"]
+    words += ["--whole"] if first.whole else []
     words += ["--start"] if first.start else []
     return " ".join(words)
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from vmtui.failpoint import failpoint
-from vmtui.hosts import HostSession, checkpoints, defining, domain_xml, domains, storage
+from vmtui.hosts import HostSession, checkpoints, defining, domain_xml, domains, overlays, storage
 from vmtui.hosts.domains import Domain
 from vmtui.model.codec import format_instant
 from vmtui.model.errors import FailedError, RefusedError
@@ -18,6 +18,7 @@ from vmtui.model.point import RestorePoint
 from vmtui.model.progress import Check
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Fitted, Target, fit, kept_record, missing_elements
+from vmtui.restore.fast import note_of, state_of
 from vmtui.restore.placing import boot_paths, media_paths, set_aside
 from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, places, record_path
 
@@ -46,6 +47,7 @@ def install(context: RestoreContext, plan: RestorePlan) -> Installed:
     checks: list[Check] = []
     if plan.replaces_vm:
         checks += stop_old(context, plan, domain)
+        _check_old_images(context, plan)
         _keep_record(context, plan, domain)
     failpoint("restore.kept")
     context.notes(plan.run).note("installing")
@@ -54,7 +56,7 @@ def install(context: RestoreContext, plan: RestorePlan) -> Installed:
         set_aside(context, plan)
         context.notes(plan.run).note("set aside")
     for place in places(plan):
-        swap_in(session, place, plan.run)
+        swap_in(session, place, plan.run, on_top=_on_top(context, plan, place))
     failpoint("restore.swapped")
     for pool in sorted({disk.pool for disk in plan.disks if disk.pool is not None}):
         storage.refresh_pool(session, pool)
@@ -102,8 +104,38 @@ def _keep_record(context: RestoreContext, plan: RestorePlan, domain: Domain) -> 
     context.session.files.write_new(path, json.dumps(record).encode())
 
 
-def swap_in(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> None:
-    """Rename old to kept and new to final, whatever of it was done already."""
+def _on_top(context: RestoreContext, plan: RestorePlan, place: DiskPlacement | FilePlacement) -> bool:
+    """Whether it was written on top of its old image, and not whole."""
+    return isinstance(place, DiskPlacement) and context.notes(plan.run).text(note_of(place)) != ""
+
+
+def _check_old_images(context: RestoreContext, plan: RestorePlan) -> None:
+    """Return if nobody wrote to an old image since a disk was written on top of it.
+
+    Raises:
+        FailedError: Somebody did, so the disk on top is worth nothing.
+    """
+    for disk in plan.disks:
+        if not _on_top(context, plan, disk) or context.session.files.exists(disk.kept_path(plan.run)):
+            continue
+        if state_of(context, disk.path) != context.notes(plan.run).text(note_of(disk)):
+            raise FailedError(
+                "VM-STARTED",
+                f"{disk.path} on {context.session.host.name} was written to while {plan.name} was being restored on "
+                "top of it. Nothing was replaced.",
+                next_step="See who started the VM, then restore again.",
+            )
+
+
+def swap_in(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId, *, on_top: bool = False) -> None:
+    """Rename old to kept and new to final, whatever of it was done already.
+
+    Args:
+        session: The host.
+        place: What was written.
+        run: The run that wrote it.
+        on_top: It stands on the old image, and is told the name that this one is kept under.
+    """
     new, kept = place.new_path(run), place.kept_path(run)
     if not session.files.exists(new):
         if session.files.exists(place.path):
@@ -113,6 +145,9 @@ def swap_in(session: HostSession, place: DiskPlacement | FilePlacement, run: Job
         if not place.replaces:
             raise RefusedError("TARGET-EXISTS", f"{place.path} on {session.host.name} appeared meanwhile.")
         session.files.rename(place.path, kept)
+    if on_top:
+        overlays.set_below(session, new, kept)
+        failpoint("restore.rebased")
     session.files.rename(new, place.path)
 
 

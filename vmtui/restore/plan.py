@@ -37,6 +37,8 @@ class RestoreRequest:
     pools: Mapping[str, str] = field(default_factory=dict)
     """Pool or folder of the point: pool of the target."""
     start: bool = False
+    whole: bool = False
+    """In place: write every block anew, also those that the VM has not changed."""
     instant: bool = False
     """Let the VM run at once from the repository, and move its disks to the host while it runs."""
     approved: str = ""
@@ -46,6 +48,23 @@ class RestoreRequest:
     def keeps_identity(self) -> bool:
         """The VM comes back as itself."""
         return self.in_place or self.same_identity
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The old image that a disk is restored on top of: only what differs from the point is written."""
+
+    point: PointId
+    """Since this point a dirty bitmap in the old image records what the VM writes."""
+    bitmap: str
+    root: str
+    """The disk's map in that point."""
+    written: int
+    """Of the disk, by the VM since [bytes]."""
+    differs: int
+    """All that can differ from the point that is brought back [bytes]."""
+    exact: bool
+    """It was counted; a VM that runs goes on writing, so it is an estimate then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,13 @@ class DiskPlacement:
     pool: str | None
     replaces: bool
     """An old image is there; it is kept aside."""
+    base: Base | None = None
+    """Its old image, if it is restored on top of that."""
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes that will be written; about as many, where the VM still runs."""
+        return self.data_bytes if self.base is None else self.base.differs
 
     def new_path(self, run: JobId) -> str:
         """Where it is written; renamed when it is proven."""
@@ -187,7 +213,7 @@ class RestorePlan:
     @property
     def data_bytes(self) -> int:
         """Bytes that will be written."""
-        return sum(disk.data_bytes for disk in self.disks) + sum(item.size for item in self.files if item.needed)
+        return sum(disk.write_bytes for disk in self.disks) + sum(item.size for item in self.files if item.needed)
 
     def fingerprint(self) -> str:
         """Names what will be written, replaced and stopped, so that a plan that changed since is noticed."""
@@ -202,11 +228,16 @@ class RestorePlan:
             self.request.start,
             self.request.instant,
             sorted(self.request.networks.items()),
-            [[disk.target, disk.path, disk.replaces, disk.data_bytes] for disk in self.disks],
+            [[disk.target, disk.path, disk.replaces, disk.data_bytes, disk.base is None] for disk in self.disks],
             [[item.label, item.path, item.replaces] for item in self.files],
             [item.path for item in self.asides],
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def shuts_down_first(plan: RestorePlan) -> bool:
+    """Whether a running VM is shut down before anything is written: its image has to be at rest. Pure."""
+    return any(disk.base is not None for disk in plan.disks)
 
 
 def places(plan: RestorePlan) -> list[DiskPlacement | FilePlacement]:
@@ -230,12 +261,15 @@ def command_of(request: RestoreRequest, name: str) -> str:
     for option, mapping in (("--map-pool", request.pools), ("--map-network", request.networks)):
         for old, new in mapping.items():
             words += [option, f"{old}={new}"]
+    words += ["--whole"] if request.whole else []
     words += ["--instant"] if request.instant else ["--start"] if request.start else []
     return " ".join(words)
 
 
-def unchecked_by(request: RestoreRequest) -> tuple[str, ...]:
+def unchecked_by(plan: RestorePlan) -> tuple[str, ...]:
     """What a restore does not prove. Pure."""
-    if request.start:
-        return ("what runs inside the VM beyond its guest agent's answer",)
-    return ("that the VM boots: it stays powered off (--start starts it and asks its guest agent)",)
+    kept = [disk.target for disk in plan.disks if disk.base is not None]
+    unread = f"what of {', '.join(kept)} the bitmap calls unchanged, beyond a sample of it (--whole writes all of it)"
+    boots = "that the VM boots: it stays powered off (--start starts it and asks its guest agent)"
+    inside = "what runs inside the VM beyond its guest agent's answer"
+    return (*([unread] if kept else []), inside if plan.request.start else boots)

@@ -21,6 +21,7 @@ from vmtui.model.vm import DomainState
 from vmtui.repository import ZERO_ID
 from vmtui.repository.repository import Repository
 from vmtui.repository.streams import open_map, walk
+from vmtui.restore.bases import choose_bases
 from vmtui.restore.belongings import place_files
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import NO_NETWORK
@@ -94,6 +95,7 @@ def run_checks(flight: Preflight) -> None:
     _media(flight)
     known = storage.pools(flight.session)
     _disks(flight, known)
+    choose_bases(flight)
     place_files(flight, known)
     _space(flight)
 
@@ -341,7 +343,7 @@ def _format(flight: Preflight, disk: PointDisk) -> str:
 def _space(flight: Preflight) -> None:
     """Room for the data of every disk, by file system; sparse parts cost nothing."""
     needs: dict[str, int] = {}
-    for folder, size in [(posixpath.dirname(disk.path), disk.data_bytes) for disk in flight.disks] + [
+    for folder, size in [(posixpath.dirname(disk.path), disk.write_bytes) for disk in flight.disks] + [
         (storage.nearest_folder(flight.session, posixpath.dirname(item.path)), item.size)
         for item in flight.files
         if item.needed

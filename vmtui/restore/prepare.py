@@ -15,7 +15,17 @@ from vmtui.restore import instant_plan
 from vmtui.restore.context import RestoreContext
 from vmtui.restore.definition import Target, fit
 from vmtui.restore.placing import boot_paths, media_paths
-from vmtui.restore.plan import RestorePlan, RestoreRequest, Step, command_of, places, record_path, unchecked_by
+from vmtui.restore.plan import (
+    DiskPlacement,
+    RestorePlan,
+    RestoreRequest,
+    Step,
+    command_of,
+    places,
+    record_path,
+    shuts_down_first,
+    unchecked_by,
+)
 from vmtui.restore.preflight import Preflight, run_checks
 
 
@@ -50,13 +60,14 @@ def prepare(context: RestoreContext, run: JobId, request: RestoreRequest) -> Res
         steps=(),
         changes=tuple(fit(point.xml_inactive or point.xml_live, _target(flight)).changes),
         destroys=_destroys(flight),
-        unchecked=instant_plan.UNCHECKED if request.instant else unchecked_by(request),
+        unchecked=(),
         command=command_of(request, flight.name),
         asides=tuple(flight.asides),
         folder=folder,
     )
     failpoint("restore.planned")
-    return replace(plan, steps=tuple(_steps(plan, point)))
+    unchecked = instant_plan.UNCHECKED if request.instant else unchecked_by(plan)
+    return replace(plan, steps=tuple(_steps(plan, point)), unchecked=unchecked)
 
 
 def refuse(plan: RestorePlan) -> None:
@@ -115,14 +126,14 @@ def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
     host = plan.request.host
     if plan.request.instant:
         return instant_plan.steps(plan)
+    stop = [(f"{host}: shut {plan.name} down (guest agent, then ACPI; never powered off hard)", None)]
+    stop = stop if plan.stop_first else []
     texts: list[tuple[str, int | None]] = [(f"read the manifest and the maps of {point.id}", None)]
+    texts += stop if shuts_down_first(plan) else []
     for disk in plan.disks:
-        texts.append((f"{host}: create {disk.new_path(plan.run)} ({disk.format})", None))
-        texts.append((f"{host}: write {disk.target}, each block checked against its hash", disk.data_bytes))
-        texts.append((f"{host}: read {disk.target} back and compare every block", disk.data_bytes))
+        texts += _disk_steps(plan, disk)
     texts += [(f"{host}: write {item.label} to {item.path}", item.size) for item in plan.files if item.needed]
-    if plan.stop_first:
-        texts.append((f"{host}: shut {plan.name} down (guest agent, then ACPI; never powered off hard)", None))
+    texts += [] if shuts_down_first(plan) else stop
     for place in places(plan):
         if place.replaces:
             texts.append((f"{host}: set {place.path} aside as {place.kept_path(plan.run)}", None))
@@ -134,3 +145,24 @@ def _steps(plan: RestorePlan, point: RestorePoint) -> list[Step]:
     if plan.request.start:
         texts.append((f"{host}: start {plan.name} and wait for its guest agent", None))
     return [Step(number, text, size) for number, (text, size) in enumerate(texts, 1)]
+
+
+def _disk_steps(plan: RestorePlan, disk: DiskPlacement) -> list[tuple[str, int | None]]:
+    host, new = plan.request.host, disk.new_path(plan.run)
+    if disk.base is None:
+        return [
+            (f"{host}: create {new} ({disk.format})", None),
+            (f"{host}: write {disk.target}, each block checked against its hash", disk.data_bytes),
+            (f"{host}: read {disk.target} back and compare every block", disk.data_bytes),
+        ]
+    about = "" if disk.base.exact else "about "
+    since = f"{about}{disk.base.written} bytes were written since point {disk.base.point}"
+    return [
+        (f"{host}: find out what of {disk.target} differs: {since}", None),
+        (f"{host}: create {new} (qcow2) on top of {disk.path}, which is kept as it is", None),
+        (
+            f"{host}: write {disk.target} where it differs ({about}this much), each block checked against its hash",
+            disk.base.differs,
+        ),
+        (f"{host}: read {disk.target} back where it was written, and compare every block", disk.base.differs),
+    ]

@@ -1,22 +1,27 @@
-"""Undoing an in-place restore while its old disks are kept."""
+"""Undoing an in-place restore while its old disks are kept, or letting them go.
+
+Each function is a step that may be run again after the process that ran it died; what the first one found is handed on.
+"""
 
 from __future__ import annotations
 
-import json
 import posixpath
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
-from typing import Any
 
-from vmtui.hosts import checkpoints, defining, domain_xml, saved, storage
+from vmtui.failpoint import failpoint
+from vmtui.hosts import block_jobs, checkpoints, defining, domain_xml, overlays, saved, storage
 from vmtui.hosts.domains import Domain, save_path, tpm_folder
-from vmtui.model.errors import FailedError, RefusedError
-from vmtui.model.ids import JobId, VmId, is_id
+from vmtui.hosts.images import image_info
+from vmtui.model.errors import CancelledError, FailedError, RefusedError
+from vmtui.model.ids import VmId
 from vmtui.model.progress import Check
+from vmtui.model.vm import Image
 from vmtui.restore.context import RestoreContext
-from vmtui.restore.definition import kept_record
+from vmtui.restore.kept import Kept, find_record, load
+from vmtui.restore.room import MARGIN
 
-_LIMIT = 16 << 20
+_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,66 +35,82 @@ class RevertRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What an in-place restore kept, as it wrote it down on the host."""
+class Found:
+    """How the VM was found."""
 
-    run: JobId
     record: str
-    files: tuple[tuple[str, str], ...]
-    """(path, where its old content is kept)."""
-    definition: str
-    """The old definition; may hold passwords."""
-    made: tuple[str, ...] = ()
-    """Files that the restore made where none was; they fit only the restored disks."""
+    """Path of the record of what was kept, on the host."""
+    run: str
+    """The restore that kept it."""
+    ran: bool
 
 
-def find_kept(context: RestoreContext, vm: VmId) -> Kept:
-    """What the last in-place restore of a VM kept.
+def look(context: RestoreContext, request: RevertRequest) -> Found:
+    """Find what was kept, and whether the VM runs. Nothing is changed.
 
     Raises:
-        RefusedError: It kept nothing, or that was discarded.
+        RefusedError: There is nothing to revert; or it is to be discarded, and the restore was cut off.
         FailedError: The record cannot be believed.
     """
+    found = find_record(context, request.vm)
+    kept = load(context.session, found.record, request.vm)
+    if request.discard and found.cut_off:
+        raise RefusedError(
+            "KEPT-IN-USE",
+            f"The restore {kept.run} was cut off: what it kept may be the only whole disks of this VM.",
+        )
+    return Found(found.record, kept.run, Domain(context.session, request.vm).state().active)
+
+
+def get_ready(context: RestoreContext, request: RevertRequest, found: Found) -> list[Check]:
+    """Shut the VM down, and let the restored disks stand alone: those below them will be written again. Safe to repeat.
+
+    Raises:
+        FailedError: The VM does not shut down, or there is no room; nothing was renamed.
+        CancelledError: Somebody asked for it to stop; nothing was renamed.
+    """
     session = context.session
-    record = kept_record(Domain(session, vm).definition().inactive or "<domain/>")
-    if record is None or not posixpath.isabs(record) or session.files.info(record) is None:
-        raise RefusedError("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.")
-    try:
-        data: Mapping[str, Any] = json.loads(session.files.read(record, _LIMIT))
-        run, pairs, definition = str(data["run"]), data["files"], str(data["definition"])
-        files = tuple((str(path), str(kept)) for path, kept in pairs)
-        made = tuple(str(path) for path in data.get("made", ()))
-    except (ValueError, KeyError, TypeError) as error:
-        raise FailedError(
-            "REMOTE-COMMAND", f"{record} on {session.host.name} is not a record of kept disks."
-        ) from error
-    # The record comes from the host: it may only rename what a run of ours has set aside.
-    if not is_id(run) or data.get("uuid") != vm or any(kept != f"{path}.before-{run}" for path, kept in files):
-        raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} does not fit this VM.")
-    if domain_xml.text_of(domain_xml.parse(definition), "uuid") != vm:
-        raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} holds another VM's definition.")
-    return Kept(JobId(run), record, files, definition, made)
+    domain = Domain(session, request.vm)
+    if domain.state().active:
+        context.watch.phase("shut down")
+        if not domain.shut_down(session.host.shutdown_s, context.watch.check):
+            raise FailedError("VM-WILL-NOT-STOP", "The VM did not shut down in time. It was left running as it is.")
+    failpoint("revert.stopped")
+    kept = load(session, found.record, request.vm)
+    checks = []
+    for image in _standing_on_kept(context, kept, domain):
+        name = posixpath.basename(image.path)
+        context.watch.phase("copy", disk=name)
+        _check_room(context, image)
+        overlays.fold(session, image.path)
+        checks.append(Check(f"file {name}", True, "the restored disk stands alone"))
+    failpoint("revert.folded")
+    return checks
 
 
-def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
-    """Bring the old disks and the old definition back. Safe to repeat.
+def give_up(context: RestoreContext, request: RevertRequest, found: Found) -> None:
+    """Nothing was renamed: a VM that ran runs again. Safe to repeat."""
+    domain = Domain(context.session, request.vm)
+    if found.ran and not domain.state().active:
+        context.watch.phase("start again")
+        domain.start()
+
+
+def revert(context: RestoreContext, request: RevertRequest, found: Found) -> list[Check]:
+    """Bring the old disks and the old definition back. Safe to repeat; the VM is off.
 
     The restored disks are set aside, not deleted: the VM may have run on them.
 
     Raises:
-        RefusedError: There is nothing to revert.
-        FailedError: The VM does not shut down; it was left running as it is.
+        FailedError: The VM was started meanwhile, or libvirt refuses.
     """
     session = context.session
     domain = Domain(session, request.vm)
-    kept = find_kept(context, request.vm)
-    if request.discard:
-        return _discard(context, kept, domain)
-    ran = domain.state().active
-    if ran:
-        context.watch.phase("shut down")
-        if not domain.shut_down(session.host.shutdown_s, context.watch.check):
-            raise FailedError("VM-WILL-NOT-STOP", "The VM did not shut down in time. It was left running as it is.")
+    if domain.state().active:
+        raise FailedError(
+            "VM-BUSY", "Somebody started the VM while its old disks were being brought back.", next_step="Shut it down."
+        )
+    kept = load(session, found.record, request.vm)
     context.watch.phase("revert")
     checks = _set_state_aside(context, kept, domain)
     for path, old in kept.files:
@@ -98,20 +119,36 @@ def revert(context: RestoreContext, request: RevertRequest) -> list[Check]:
             if session.files.exists(path):
                 session.files.rename(path, aside)
             session.files.rename(old, path)
+        session.files.remove(f"{path}.vmtui-{kept.run}")
         where = f"; the restored one is {aside}" if session.files.exists(aside) else ""
         checks.append(Check(f"file {posixpath.basename(path)}", True, f"back in place{where}"))
+    failpoint("revert.swapped")
     for name in domain.facts_without_images().checkpoints:
         if name.startswith(checkpoints.own_prefix(context.repository.id)):
             checkpoints.delete(domain, name)
     defining.define(session, kept.definition)
-    checks.append(Check("definition", True, "the old one is back"))
-    _refresh(context, kept)
-    session.files.remove(kept.record)
-    if ran:
-        context.watch.phase("start")
+    failpoint("revert.defined")
+    return [*checks, Check("definition", True, "the old one is back")]
+
+
+def end(context: RestoreContext, request: RevertRequest, found: Found) -> list[Check]:
+    """Forget what was kept, and start a VM that ran. Safe to repeat.
+
+    Raises:
+        FailedError: The VM does not start; its old disks and definition are back.
+    """
+    session = context.session
+    if session.files.exists(found.record):
+        _refresh(context, load(session, found.record, request.vm))
+        session.files.remove(found.record)
+    failpoint("revert.ended")
+    if not found.ran:
+        return []
+    context.watch.phase("start")
+    domain = Domain(session, request.vm)
+    if not domain.state().active:
         domain.start()
-        checks.append(Check("boot", True, "it ran, and runs again"))
-    return checks
+    return [Check("boot", True, "it ran, and runs again")]
 
 
 def _set_state_aside(context: RestoreContext, kept: Kept, domain: Domain) -> list[Check]:
@@ -143,12 +180,100 @@ def _set_state_aside(context: RestoreContext, kept: Kept, domain: Domain) -> lis
     return checks
 
 
-def _discard(context: RestoreContext, kept: Kept, domain: Domain) -> list[Check]:
+# -- letting go ------------------------------------------------------------------------------------
+
+
+def discard(context: RestoreContext, request: RevertRequest, found: Found) -> list[Check]:
+    """Delete the kept disks; a restored disk that stands on one of them is made whole first. Safe to repeat.
+
+    Raises:
+        FailedError: There is no room to make a disk whole; nothing was deleted.
+        CancelledError: Somebody asked for it to stop; nothing was deleted.
+    """
+    session = context.session
+    domain = Domain(session, request.vm)
+    if not session.files.exists(found.record):
+        return [Check("kept disks", True, f"deleted; {domain.name()} stays as restored")]
+    kept = load(session, found.record, request.vm)
+    for image in _standing_on_kept(context, kept, domain):
+        context.watch.phase("copy", disk=posixpath.basename(image.path))
+        _check_room(context, image)
+        if domain.state().active:
+            _pull(context, domain, image.path)
+        else:
+            overlays.fold(session, image.path)
+    left = [image.path for image in _standing_on_kept(context, kept, domain)]
+    if left:
+        raise FailedError(
+            "VM-BUSY", f"{', '.join(left)} still stands on what would be deleted.", next_step="Try again."
+        )
+    failpoint("discard.folded")
     context.watch.phase("discard")
-    gone = [old for _, old in kept.files if context.session.files.remove(old)]
-    context.session.files.remove(kept.record)
+    gone = [old for _, old in kept.files if session.files.remove(old)]
+    failpoint("discard.removed")
+    session.files.remove(kept.record)
     _refresh(context, kept)
     return [Check("kept disks", True, f"{len(gone)} deleted; {domain.name()} stays as restored")]
+
+
+def _pull(context: RestoreContext, domain: Domain, path: str) -> None:
+    """Let QEMU copy what is below a running VM's disk into it."""
+    live = domain_xml.disks(domain_xml.parse(domain.definition().live))
+    target = next((disk.target for disk in live if disk.path == path), None)
+    if target is None:
+        raise FailedError(
+            "VM-BUSY",
+            f"{path} stands on a kept disk, and the running VM has another image on top of it.",
+            next_step="Shut the VM down, then discard again.",
+        )
+    if block_jobs.pull(domain, target) is None:
+        block_jobs.start_pull(domain, target)
+    failpoint("discard.pulling")
+    done = 0
+    try:
+        while (pull := block_jobs.pull(domain, target)) is not None:
+            context.watch.advance(max(0, pull.done - done))
+            done = pull.done
+            context.watch.check()
+            time.sleep(_POLL_S)
+    except CancelledError:
+        block_jobs.end_pull(domain, target)
+        raise
+
+
+# -- what both need --------------------------------------------------------------------------------
+
+
+def _standing_on_kept(context: RestoreContext, kept: Kept, domain: Domain) -> list[Image]:
+    """Restored disks that stand on a kept one, as the images themselves say."""
+    definition = domain.definition()
+    disks = [
+        disk
+        for xml in (definition.live, definition.inactive, kept.definition)
+        if xml
+        for disk in domain_xml.disks(domain_xml.parse(xml))
+    ]
+    layered = {disk.path for disk in disks if disk.format == "qcow2"}
+    files = context.session.files
+    pairs = [(path, old) for path, old in kept.files if path in layered and files.exists(path) and files.exists(old)]
+    images = [(image_info(context.session, path, "qcow2"), old) for path, old in pairs]
+    return [image for image, old in images if old in image.backing]
+
+
+def _check_room(context: RestoreContext, image: Image) -> None:
+    """Return if there is room for a copy of all that is below an image."""
+    session = context.session
+    answer = session.run(["stat", "-L", "-c", "%b %B", *image.backing]).checked(session.host.name)
+    need = MARGIN + sum(int(blocks) * int(size) for blocks, size in map(str.split, answer.output.splitlines()))
+    folder = posixpath.dirname(image.path)
+    free = storage.free_bytes(session, folder)
+    if free is not None and free < need:
+        raise FailedError(
+            "WRITE-FAILED",
+            f"{folder} on {session.host.name} has {free} bytes free; {need} are needed to let {image.path} stand alone: "
+            "it stands on the old disk.",
+            next_step="Make room there, then run it again.",
+        )
 
 
 def _refresh(context: RestoreContext, kept: Kept) -> None:

@@ -17,10 +17,12 @@ from vmtui.model.point import Role
 from vmtui.model.progress import Check
 from vmtui.repository.streams import open_map
 from vmtui.restore.abandon import abandon, is_ours, remove_new
+from vmtui.restore.bases import NoBaseError
 from vmtui.restore.context import RestoreContext
-from vmtui.restore.install import Installed, define, final_target, fitted_definition, install, swap_in
+from vmtui.restore.fast import note_of, write_on_top
+from vmtui.restore.install import Installed, define, final_target, fitted_definition, install, stop_old, swap_in
 from vmtui.restore.placing import check_untouched, fit_saved, write_small
-from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, places
+from vmtui.restore.plan import DiskPlacement, FilePlacement, RestorePlan, places, shuts_down_first
 from vmtui.restore.prepare import check_approved, prepare, refuse
 from vmtui.restore.write import DiskWriter, connected
 
@@ -72,10 +74,12 @@ def write(context: RestoreContext, plan: RestorePlan) -> Written:
     remove_new(context.session, plan)
     checks = []
     total = 0
+    if shuts_down_first(plan):
+        checks += stop_old(context, plan, Domain(context.session, plan.uuid))
+        failpoint("restore.stopped")
     for disk in plan.disks:
-        compared = _write_disk(context, plan, disk)
-        total += disk.data_bytes
-        detail = f"{disk.data_bytes} bytes written, {compared} bytes read back, every block has the hash of the point"
+        written, detail = _write_disk(context, plan, disk)
+        total += written
         checks.append(Check(f"disk {disk.target}", True, detail))
     failpoint("restore.written")
     for item in plan.files:
@@ -86,7 +90,31 @@ def write(context: RestoreContext, plan: RestorePlan) -> Written:
     return Written(total, tuple(checks))
 
 
-def _write_disk(context: RestoreContext, plan: RestorePlan, disk: DiskPlacement) -> int:
+def _write_disk(context: RestoreContext, plan: RestorePlan, disk: DiskPlacement) -> tuple[int, str]:
+    """Write and prove a disk on top of its old image if that was planned and is still right, else whole.
+
+    Returns:
+        Bytes written, and the evidence in words.
+    """
+    if disk.base is not None:
+        try:
+            done = write_on_top(context, plan, disk, disk.base)
+        except NoBaseError as reason:
+            context.watch.note(f"{disk.target} is written whole: {reason}")
+        else:
+            return done.written, (
+                f"{done.written} bytes differed: written on top of the old image, {done.compared} bytes read back, each of "
+                f"these blocks has the hash of the point; {done.read} bytes of the old image compared, {done.sampled} "
+                f"blocks of that a sample of what the VM has not written since point {disk.base.point}"
+            )
+    context.notes(plan.run).note(note_of(disk))  # empty: a predecessor may have written it on top
+    compared = _write_whole(context, plan, disk)
+    return disk.data_bytes, (
+        f"{disk.data_bytes} bytes written, {compared} bytes read back, every block has the hash of the point"
+    )
+
+
+def _write_whole(context: RestoreContext, plan: RestorePlan, disk: DiskPlacement) -> int:
     session = context.session
     path = disk.new_path(plan.run)
     context.watch.phase("create", disk=disk.target)
@@ -111,7 +139,7 @@ def write_file(context: RestoreContext, plan: RestorePlan, item: FilePlacement) 
     if not item.large:
         write_small(context, plan.run, item)
     elif item.size:
-        _write_disk(context, plan, item.as_disk())
+        _write_whole(context, plan, item.as_disk())
     else:
         context.session.files.write_new(item.new_path(plan.run), b"")
     if item.role == Role.SAVE:

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from typing import TypeVar
 
 from vmtui.failpoint import failpoint
@@ -23,6 +24,7 @@ from vmtui.model.errors import FailedError
 from vmtui.model.progress import Watch
 from vmtui.nbd import BASE_ALLOCATION, ZERO, NbdClient
 from vmtui.repository import ZERO_ID, BlobReader, MapReader
+from vmtui.repository.maps import FANOUT
 from vmtui.repository.streams import walk
 
 T = TypeVar("T")
@@ -62,13 +64,17 @@ class DiskWriter:
         self._size = size
         self._watch = watch
 
-    def write(self, client: NbdClient, disk_map: MapReader, total: int) -> None:
-        """Write all data to an image that reads as zeroes everywhere; durable when this returns.
+    def write(
+        self, client: NbdClient, disk_map: MapReader, total: int, only: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        """Write to an image; durable when this returns.
 
         Args:
             client: Connected for writing.
             disk_map: The disk's map.
             total: Bytes that will be written.
+            only: (first block, count) of what is written, in order. None writes all data, to an image that reads as
+                zeroes everywhere.
 
         Raises:
             DamageError: A block is missing or damaged; the image is worth nothing.
@@ -80,8 +86,14 @@ class DiskWriter:
                 "WRITE-FAILED", f"The image for {self._name} has {client.size} bytes, the point's disk {self._size}."
             )
         self._watch.phase("write", disk=self._name, total=total)
+        for first, count in () if only is None else self._zeroes(disk_map, only):
+            self._watch.check()
+            length = min(count * self._block_size, self._size - first * self._block_size)
+            client.write_zeroes(first * self._block_size, length)
+            self._watch.advance(length)
+        leaves = walk(disk_map, self._name) if only is None else _stretches(disk_map, only)
         with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="fetch") as pool:
-            pieces = ahead(pool, self._fetch, self._data_pieces(disk_map), _AHEAD)
+            pieces = ahead(pool, self._fetch, self._data_pieces(leaves), _AHEAD)
             half = total // 2
             for length in client.write(self._with_half(pieces, half), depth=_DEPTH):
                 self._watch.check()
@@ -99,10 +111,21 @@ class DiskWriter:
                 reached = True
                 failpoint("restore.half")
 
-    def _data_pieces(self, disk_map: MapReader) -> Iterator[tuple[int, list[bytes]]]:
+    @staticmethod
+    def _zeroes(disk_map: MapReader, only: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """(first block, count) of stretches of zero blocks."""
+        for first, ids in _stretches(disk_map, only):
+            place = 0
+            for zero, group in groupby(ids, lambda item: item == ZERO_ID):
+                count = len(list(group))
+                if zero:
+                    yield first + place, count
+                place += count
+
+    def _data_pieces(self, leaves: Iterable[tuple[int, list[bytes]]]) -> Iterator[tuple[int, list[bytes]]]:
         """(first block, ids) of stretches without a zero block, each up to one piece long."""
         limit = max(1, _PIECE // self._block_size)
-        for first, ids in walk(disk_map, self._name):
+        for first, ids in leaves:
             start = 0
             while start < len(ids):
                 if ids[start] == ZERO_ID:
@@ -123,13 +146,16 @@ class DiskWriter:
 
     # -- reading back ----------------------------------------------------------------------------
 
-    def read_back(self, client: NbdClient, disk_map: MapReader, total: int) -> int:
+    def read_back(
+        self, client: NbdClient, disk_map: MapReader, total: int, only: Sequence[tuple[int, int]] | None = None
+    ) -> int:
         """Compare a written image with the point, block by block.
 
         Args:
             client: Connected for reading, with base:allocation.
             disk_map: The disk's map.
             total: Bytes of data that the point has.
+            only: (first block, count) of what is compared, in order; None compares everything.
 
         Returns:
             Bytes that were read and compared.
@@ -144,7 +170,7 @@ class DiskWriter:
         compared = 0
         with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="compare") as pool:
             waiting: deque[Future[int]] = deque()
-            for offset, data in client.read(self._written(client, disk_map), depth=_DEPTH):
+            for offset, data in client.read(self._written(client, disk_map, only), depth=_DEPTH):
                 self._watch.check()
                 waiting.append(
                     pool.submit(
@@ -164,14 +190,17 @@ class DiskWriter:
         self._watch.advance(length)
         return length
 
-    def _written(self, client: NbdClient, disk_map: MapReader) -> Iterator[tuple[int, int]]:
+    def _written(
+        self, client: NbdClient, disk_map: MapReader, only: Sequence[tuple[int, int]] | None
+    ) -> Iterator[tuple[int, int]]:
         """(offset, length) of what must be read: wherever the image or the point has data.
 
         Where both say zero, QEMU's own word that a range reads as zeroes is the proof.
         """
-        expected = _data_blocks(disk_map, self._name)
         limit = max(1, _PIECE // self._block_size)
-        for first, count in merge(expected, list(self._image_data(client)), limit):
+        expected = _data_blocks(disk_map, self._name) if only is None else only
+        image = list(self._image_data(client)) if only is None else []
+        for first, count in merge(expected, image, limit):
             offset = first * self._block_size
             yield offset, min(count * self._block_size, self._size - offset)
 
@@ -202,6 +231,12 @@ class DiskWriter:
 def disk_map_ids(disk_map: MapReader, first: int, count: int) -> list[bytes]:
     """Ids of a stretch of blocks."""
     return [disk_map.block(block) for block in range(first, first + count)]
+
+
+def _stretches(disk_map: MapReader, only: Iterable[tuple[int, int]]) -> Iterator[tuple[int, list[bytes]]]:
+    """(first block, ids) of chosen blocks, in pieces."""
+    for first, count in merge(only, [], FANOUT):
+        yield first, disk_map_ids(disk_map, first, count)
 
 
 def _data_blocks(disk_map: MapReader, name: str) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from dbos import DBOS
 
@@ -13,8 +13,12 @@ from vmtui.jobs.world import World
 from vmtui.model.errors import UnreachableError, VmtuiError
 from vmtui.model.ids import JobId
 
-_ABANDON_S = 90.0
+ABANDON_S = 90.0
 _ABANDON_PAUSE_S = 3.0
+INSISTING_S = 600.0
+"""A VM whose disks are half exchanged is worth waiting for its host [s]."""
+
+T = TypeVar("T")
 
 Data = dict[str, Any]
 """Plain data that passes between steps."""
@@ -39,13 +43,36 @@ def workflow(world: World, name: str, body: Callable[[Data], Data]) -> None:
             return body(spec)
 
 
-def patiently(work: Work, undo: Callable[[], None]) -> bool:
+def insisting(work: Work, do: Callable[[], T]) -> T:
+    """Do what must not be left in the middle: while the host does not answer, try again for ten minutes.
+
+    Raises:
+        UnreachableError: It did not come back.
+        VmtuiError: Anything else.
+    """
+    deadline = time.monotonic() + INSISTING_S
+    while True:
+        try:
+            return do()
+        except UnreachableError as error:
+            if time.monotonic() > deadline:
+                raise
+            work.board.note(f"trying again: {error.cause}", warning=False)
+            time.sleep(_ABANDON_PAUSE_S)
+
+
+def patiently(work: Work, undo: Callable[[], None], limit_s: float = ABANDON_S) -> bool:
     """Try to clean up until the host answers, for a while; what is left is the next run's to clear.
+
+    Args:
+        work: Is told what could not be done.
+        undo: Cleans up; safe to repeat.
+        limit_s: How long a host may be away [s].
 
     Returns:
         Whether nothing is left.
     """
-    deadline = time.monotonic() + _ABANDON_S
+    deadline = time.monotonic() + limit_s
     while True:
         try:
             undo()

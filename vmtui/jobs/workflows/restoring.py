@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dbos import DBOS
+
 from vmtui.jobs.steps import Work
-from vmtui.jobs.workflows.base import Data, patiently, run_id, step, workflow
+from vmtui.jobs.workflows.base import ABANDON_S, INSISTING_S, Data, insisting, patiently, run_id, step, workflow
 from vmtui.jobs.world import World, utc_now
 from vmtui.model.codec import format_instant, from_plain, parse_instant, to_plain
-from vmtui.model.errors import VmtuiError
+from vmtui.model.errors import RefusedError, VmtuiError
 from vmtui.model.progress import Check
 from vmtui.repository import PointName
 from vmtui.repository.verify import check_containers
-from vmtui.restore import RestorePlan, RestoreRequest, run
+from vmtui.restore import RestoreContext, RestorePlan, RestoreRequest, revert, run
 from vmtui.restore.export import ExportRequest, export, find_disk
-from vmtui.restore.revert import RevertRequest, revert
+from vmtui.restore.plan import record_path
+from vmtui.restore.revert import RevertRequest
 
 
 def register(world: World) -> None:
@@ -34,13 +37,38 @@ def register(world: World) -> None:
         written = write_step(spec, plan)
         installed = written if "error" in written else install_step(spec, plan)
         if "error" in installed:
-            abandon_step(spec, plan)
-            return installed
+            taken_back = abandon_step(spec, plan)
+            clean = bool(taken_back.get("value", {}).get("clean"))
+            return {"error": not_restored(plan, installed["error"], clean=clean)}
         return start_step(spec, plan, written["value"], installed["value"])
 
     workflow(world, "restore", restore)
-    workflow(world, "revert", step(world, "revert", _revert))
+    _register_revert(world)
     workflow(world, "export", step(world, "export", _export))
+
+
+def _register_revert(world: World) -> None:
+    look_step = step(world, "look for kept disks", _look)
+    ready_step = step(world, "get ready to revert", _get_ready)
+    give_up_step = step(world, "give up reverting", _give_up, cancellable=False)
+    revert_step = step(world, "revert", _revert, cancellable=False)
+    end_step = step(world, "end revert", _end, cancellable=False)
+    discard_step = step(world, "discard kept", _discard)
+
+    def undo(spec: Data) -> Data:
+        found = look_step(spec)
+        if "error" in found:
+            return found
+        if spec["request"].get("discard"):
+            return discard_step(spec, found["value"])
+        ready = ready_step(spec, found["value"])
+        if "error" in ready:
+            give_up_step(spec, found["value"])
+            return ready
+        back = revert_step(spec, found["value"])
+        return back if "error" in back else end_step(spec, found["value"], ready["value"] + back["value"])
+
+    workflow(world, "revert", undo)
 
 
 def _plan_restore(work: Work) -> Data:
@@ -100,19 +128,80 @@ def abandon(work: Work, data: Data) -> Data:
     """Take back what was begun; tells whether all of it could be."""
     context, plan = _restore_world(work, data)
     work.board.phase("clean up")
-    clean = patiently(work, lambda: run.abandon(context, plan))
-    context.notes(plan.run).discard()
+    limit_s = INSISTING_S if plan.replaces_vm else ABANDON_S
+    clean = patiently(work, lambda: run.abandon(context, plan), limit_s)
+    if clean:
+        context.notes(plan.run).discard()
     return {"clean": clean}
+
+
+def not_restored(data: Data, error: Data, *, clean: bool) -> Data:
+    """The error of a restore that failed, with what is left to do where it could not be taken back. Pure.
+
+    Args:
+        data: What the plan step gave.
+        error: What ended it.
+        clean: All that it had begun was taken back.
+    """
+    plan = from_plain(RestorePlan, data["plan"])
+    if clean or not plan.replaces_vm:
+        return error
+    vm, kept = f"{plan.request.host}/{plan.name}", record_path(plan.run, plan.disks)
+    return error | {
+        "cause": f"{error['cause']} {plan.name} could not be put back as it was: see the notes. Its old disks are kept.",
+        "next_step": f"When {plan.request.host} answers again: vmtui revert {vm}",
+        "facts": error["facts"] | {"kept": kept, "vm": plan.name, "uuid": plan.uuid},
+    }
 
 
 # -- revert and export ---------------------------------------------------------------------------
 
 
-def _revert(work: Work) -> Data:
+def _undoing(work: Work) -> tuple[RestoreContext, RevertRequest]:
     request = from_plain(RevertRequest, dict(work.spec.request))
-    context = work.world.restore_context(work.settings, request.host, "", work.logins, work.board)
-    checks = revert(context, request)
-    return {"vm": work.spec.vm, "host": request.host, "checks": [to_plain(check) for check in checks]}
+    return work.world.restore_context(work.settings, request.host, "", work.logins, work.board), request
+
+
+def _look(work: Work) -> revert.Found:
+    found = revert.look(*_undoing(work))
+    status = DBOS.get_workflow_status(found.run)
+    if status is not None and status.status in ("PENDING", "ENQUEUED"):
+        raise RefusedError(
+            "VM-BUSY",
+            f"The restore {found.run} of {work.spec.vm} has not ended.",
+            next_step=f"Wait for it, or stop it: vmtui job cancel {found.run}",
+        )
+    return found
+
+
+def _get_ready(work: Work, found: Data) -> list[Data]:
+    return [to_plain(check) for check in revert.get_ready(*_undoing(work), from_plain(revert.Found, found))]
+
+
+def _give_up(work: Work, found: Data) -> Data:
+    context, request = _undoing(work)
+    return {"clean": patiently(work, lambda: revert.give_up(context, request, from_plain(revert.Found, found)))}
+
+
+def _revert(work: Work, found: Data) -> list[Data]:
+    return [
+        to_plain(check)
+        for check in insisting(work, lambda: revert.revert(*_undoing(work), from_plain(revert.Found, found)))
+    ]
+
+
+def _end(work: Work, found: Data, checks: list[Data]) -> Data:
+    last = insisting(work, lambda: revert.end(*_undoing(work), from_plain(revert.Found, found)))
+    return _undone(work, [*checks, *(to_plain(check) for check in last)])
+
+
+def _discard(work: Work, found: Data) -> Data:
+    checks = revert.discard(*_undoing(work), from_plain(revert.Found, found))
+    return _undone(work, [to_plain(check) for check in checks])
+
+
+def _undone(work: Work, checks: list[Data]) -> Data:
+    return {"vm": work.spec.vm, "host": work.spec.host, "checks": checks}
 
 
 def _export(work: Work) -> Data:
