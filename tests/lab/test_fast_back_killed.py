@@ -182,3 +182,49 @@ def test_guest_that_ran_before_the_undoing_runs_after_it(
     for path in set(north.images.iterdir()) - before:
         assert ".reverted-" in path.name
         path.unlink()
+
+
+@pytest.mark.parametrize("failpoint", ["restore.kept", "restore.rebased", "restore.swapped", "restore.defined"])
+@pytest.mark.parametrize("options", [(), ("--whole",)])
+def test_cut_off_for_good_is_undone_from_another_machine(
+    case: Case, new_client: Callable[..., Client], failpoint: str, options: tuple[str, ...]
+) -> None:
+    """The machine that restored is lost in the middle: the record on the host is enough; nothing kept is thrown away."""
+    if options and failpoint == "restore.rebased":
+        failpoint = "restore.verified"  # nothing is renamed yet, and there is no record
+    start_and_die(case.client, failpoint, "restore", case.point, "--in-place", "--yes", *options)
+    other = new_client("other", repository=f"file://{case.client.repository}")
+    name = f"{case.vm.site.name}/{case.vm.name}"
+    if failpoint == "restore.verified":
+        result = other.run("revert", name, "--yes", "--json")
+        assert (result.code, "NOTHING-TO-REVERT" in result.out + result.err) == (5, True), str(result)
+        return
+    if failpoint != "restore.defined":
+        refused = other.run("revert", name, "--discard", "--yes", "--json")
+        assert (refused.code, "KEPT-IN-USE" in refused.out + refused.err) == (5, True), str(refused)
+    other.ok("revert", name, "--yes")
+    case.assert_holds(case.now)
+    assert case.defined == case.definition
+    assert {item for item in case.there if ".reverted-" not in item} == case.files
+
+
+def test_restore_that_has_not_ended_is_not_undone(case: Case, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    case.client.stop()
+    case.client.settings["hosts"][case.vm.site.name]["jobs"] = 2
+    case.client.save()
+    job = case.client.ok(
+        "restore", case.point, "--in-place", "--yes", "--detach", "--json", failpoint=f"restore.swapped=hold:{gate}"
+    ).json["job"]
+    wait_until(gate.with_name("gate.reached").exists, 120, "the disks are exchanged")
+    undoing = case.client.ok("revert", f"{case.vm.site.name}/{case.vm.name}", "--yes", "--detach", "--json").json["job"]
+    try:
+        wait_until(
+            lambda: case.client.ok("job", "show", undoing, "--json").json["state"] == "failed", 60, "its refusal"
+        )
+        assert case.client.ok("job", "show", undoing, "--json").json["error"]["id"] == "VM-BUSY"
+    finally:
+        gate.unlink()
+    assert finish(case.client, job)["state"].startswith("ok")
+    case.assert_holds(case.then)

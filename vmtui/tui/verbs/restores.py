@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vmtui.model.ids import VmId
-from vmtui.model.job import JobKind, JobState
+from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.overview.points import PointView
 from vmtui.tui import clock
 from vmtui.tui.dialogs.base import Typed, word_to_type
@@ -103,16 +104,20 @@ def no_undo(app: VmtuiApp, focus: Focus) -> str:
         return "it was of several VMs: undo each by itself, as in :revert VM"
     if not focus.jobs or focus.jobs[0].kind is not JobKind.RESTORE:
         return "choose an in-place restore"
-    record = focus.jobs[0]
-    if record.state not in (JobState.OK, JobState.WARNINGS) or not record.result.get("kept"):
-        return "it kept no old disks"
-    return read_only(app, [record.host])
+    return read_only(app, [focus.jobs[0].host]) if _kept_by(focus.jobs[0]) else "it kept no old disks"
+
+
+def _kept_by(record: JobRecord) -> Mapping[str, Any]:
+    """Name and UUID of the VM whose old disks a restore has kept, also one that could not be taken back; else empty."""
+    told = record.result if record.state in (JobState.OK, JobState.WARNINGS) else (record.error or {}).get("facts", {})
+    return told if told.get("kept") else {}
 
 
 def undo(app: VmtuiApp, focus: Focus) -> None:
     """Bring the old disks back, after the VM's name was typed."""
     record = focus.jobs[0]
-    _ask_undo(app, record.host, str(record.result["vm"]), VmId(str(record.result["uuid"])))
+    kept = _kept_by(record)
+    _ask_undo(app, record.host, str(kept["vm"]), VmId(str(kept["uuid"])))
 
 
 def undo_vm(app: VmtuiApp, focus: Focus) -> None:
