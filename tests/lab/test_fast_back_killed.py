@@ -206,25 +206,3 @@ def test_cut_off_for_good_is_undone_from_another_machine(
     case.assert_holds(case.now)
     assert case.defined == case.definition
     assert {item for item in case.there if ".reverted-" not in item} == case.files
-
-
-def test_restore_that_has_not_ended_is_not_undone(case: Case, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
-    case.client.stop()
-    case.client.settings["hosts"][case.vm.site.name]["jobs"] = 2
-    case.client.save()
-    job = case.client.ok(
-        "restore", case.point, "--in-place", "--yes", "--detach", "--json", failpoint=f"restore.swapped=hold:{gate}"
-    ).json["job"]
-    wait_until(gate.with_name("gate.reached").exists, 120, "the disks are exchanged")
-    undoing = case.client.ok("revert", f"{case.vm.site.name}/{case.vm.name}", "--yes", "--detach", "--json").json["job"]
-    try:
-        wait_until(
-            lambda: case.client.ok("job", "show", undoing, "--json").json["state"] == "failed", 60, "its refusal"
-        )
-        assert case.client.ok("job", "show", undoing, "--json").json["error"]["id"] == "VM-BUSY"
-    finally:
-        gate.unlink()
-    assert finish(case.client, job)["state"].startswith("ok")
-    case.assert_holds(case.then)

@@ -40,8 +40,6 @@ class Found:
 
     record: str
     """Path of the record of what was kept, on the host."""
-    run: str
-    """The restore that kept it."""
     ran: bool
 
 
@@ -59,7 +57,7 @@ def look(context: RestoreContext, request: RevertRequest) -> Found:
             "KEPT-IN-USE",
             f"The restore {kept.run} was cut off: what it kept may be the only whole disks of this VM.",
         )
-    return Found(found.record, kept.run, Domain(context.session, request.vm).state().active)
+    return Found(found.record, Domain(context.session, request.vm).state().active)
 
 
 def get_ready(context: RestoreContext, request: RevertRequest, found: Found) -> list[Check]:

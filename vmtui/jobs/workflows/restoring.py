@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS
-
 from vmtui.jobs.steps import Work
 from vmtui.jobs.workflows.base import ABANDON_S, INSISTING_S, Data, insisting, patiently, run_id, step, workflow
 from vmtui.jobs.world import World, utc_now
 from vmtui.model.codec import format_instant, from_plain, parse_instant, to_plain
-from vmtui.model.errors import RefusedError, VmtuiError
+from vmtui.model.errors import VmtuiError
 from vmtui.model.progress import Check
 from vmtui.repository import PointName
 from vmtui.repository.verify import check_containers
@@ -163,15 +161,7 @@ def _undoing(work: Work) -> tuple[RestoreContext, RevertRequest]:
 
 
 def _look(work: Work) -> revert.Found:
-    found = revert.look(*_undoing(work))
-    status = DBOS.get_workflow_status(found.run)
-    if status is not None and status.status in ("PENDING", "ENQUEUED"):
-        raise RefusedError(
-            "VM-BUSY",
-            f"The restore {found.run} of {work.spec.vm} has not ended.",
-            next_step=f"Wait for it, or stop it: vmtui job cancel {found.run}",
-        )
-    return found
+    return revert.look(*_undoing(work))
 
 
 def _get_ready(work: Work, found: Data) -> list[Data]:
