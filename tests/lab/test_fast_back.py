@@ -388,3 +388,46 @@ def test_another_host_has_nothing_to_build_on(
     said: dict[str, Any] = operator.ok("restore", point, "--same-identity", "--to", "south", "--plan", "--json").json
     assert not said["disks"][0]["on_top"]
     assert vm.name not in south.domains()
+
+
+def test_definition_that_says_that_nothing_is_below(
+    operator: Client, new_vm: Callable[..., TestVm], tmp_path: Path
+) -> None:
+    """An empty `backingStore` of the point's definition would let QEMU read zeroes where the old image has data."""
+    vm = new_vm(started=False)
+    xml = vm.site.virsh("dumpxml", "--inactive", vm.name)
+    vm.site.virsh("define", "/dev/stdin", stdin=xml.replace("<target dev", "<backingStore/><target dev"))
+    vm.start()
+    vm.write(0x41, 0, 20 * MIB)
+    point = operator.backup(vm)["point"]
+    then = vm.contents(tmp_path / "then")["vda"]
+    vm.write(0x42, MIB, MIB)
+    vm.stop()
+    in_place(operator, point)
+    assert is_on_top(vm)
+    vm.start()
+    assert_same(vm.contents(tmp_path / "live")["vda"], then)
+
+
+def test_older_point_with_a_damaged_map_is_no_help(
+    new_client: Callable[..., Client], new_vm: Callable[..., TestVm], tmp_path: Path
+) -> None:
+    """The manifest of the point that the bitmap belongs to is gone bad: the wanted point comes back whole."""
+    client = new_client()
+    client.init()
+    vm = new_vm()
+    vm.write(0x41, 0, 5 * MIB)
+    first = client.backup(vm)["point"]
+    then = vm.contents(tmp_path / "then")["vda"]
+    vm.write(0x42, 0, MIB)
+    second = client.backup(vm)["point"]
+    vm.stop()
+    (manifest,) = (client.repository / "points").glob(f"*{second}")
+    data = bytearray(manifest.read_bytes())
+    data[len(data) // 2] ^= 0x20
+    manifest.chmod(0o600)
+    manifest.write_bytes(data)
+    document = in_place(client, first)
+    assert document["point"] == first
+    assert not is_on_top(vm)
+    assert_same(vm.contents(tmp_path / "after")["vda"], then)

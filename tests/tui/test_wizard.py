@@ -442,3 +442,20 @@ def test_what_kept_no_old_disks_cannot_be_undone(tmp_path: Path) -> None:
         assert any("in-place restore" in text for text in hands.app.said)
 
     assert play(tmp_path, script).asked == []
+
+
+def test_every_block_anew_is_a_choice_in_place_alone() -> None:
+    from vmtui.tui.wizard.draft import DIFFERING, WHOLE, Draft, Target, changed, target_settings
+
+    draft = Draft(uuid(1), "web1", "kvm1", NEWEST, "kvm1")
+    assert "write" not in [line.id for line in target_settings(draft, ("kvm1",))]
+    draft = changed(draft, "target", Target.IN_PLACE.value)
+    (line,) = [line for line in target_settings(draft, ("kvm1",)) if line.id == "write"]
+    assert (line.value, line.choices) == (DIFFERING, (DIFFERING, WHOLE))
+    assert not draft.request().whole
+    draft = changed(draft, "write", WHOLE)
+    assert draft.request().whole
+    assert "--in-place --whole" in draft.command()
+    elsewhere = changed(draft, "target", Target.NEW.value)
+    assert not elsewhere.request().whole
+    assert "--whole" not in elsewhere.command()

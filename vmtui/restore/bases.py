@@ -16,7 +16,7 @@ from vmtui.hosts import checkpoints
 from vmtui.hosts.disk_server import EXPORT, served
 from vmtui.hosts.domains import IMAGE_SOURCES, Domain
 from vmtui.hosts.images import image_info
-from vmtui.model.errors import FailedError
+from vmtui.model.errors import DamageError, FailedError
 from vmtui.model.point import PointDisk, RestorePoint
 from vmtui.model.vm import Disk, Image
 from vmtui.nbd import NbdClient
@@ -67,8 +67,8 @@ def choose_bases(flight: Preflight) -> None:
     for place, disk in enumerate(flight.disks):
         try:
             base = search.base_of(disk)
-        except (NoBaseError, FailedError) as error:
-            words.append(f"{disk.target} is written whole: {error.cause if isinstance(error, FailedError) else error}")
+        except (NoBaseError, FailedError, DamageError) as error:
+            words.append(f"{disk.target} is written whole: {error if isinstance(error, NoBaseError) else error.cause}")
             continue
         flight.disks[place] = replace(disk, base=base)
         about = "" if base.exact else "about "
@@ -91,6 +91,7 @@ class _Search:
         Raises:
             NoBaseError: It has to be written whole.
             FailedError: Its old image cannot be looked at.
+            DamageError: A map is damaged; that of the wanted point is looked at elsewhere, too.
         """
         now = next((item.disk for item in self._facts.disks if item.disk.target == disk.target), None)
         if now is None or not disk.replaces or not self._is_at(now, disk.path):
@@ -126,18 +127,21 @@ class _Search:
         """The VM's points with a checkpoint that the host may still have."""
         repository, found = self._repository, []
         for name in reversed(repository.points.of(self._flight.uuid)):
-            point = repository.points.load(name)
+            try:
+                point = repository.points.load(name)
+            except DamageError:
+                continue  # it is no help here; `verify` tells of it
             if point.checkpoint is not None:
                 found.append((point, point.checkpoint.name))
-                if len(found) == _POINTS:
-                    break
+            if len(found) == _POINTS:
+                break
         return found
 
     def _estimate(self, disk: DiskPlacement, point: RestorePoint, held: PointDisk, bitmap: str) -> Base:
         block_size = self._repository.block_size
         before = open_map(self._repository, disk.virtual_size, held.root)
         wanted = open_map(self._repository, disk.virtual_size, disk.root)
-        apart = list(between(before, wanted))
+        apart = between(before, wanted)
         if self._facts.state.active:
             written = self._changed.get(bitmap, {}).get(disk.target)
             if written is None:

@@ -6,6 +6,7 @@ import bisect
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
+from vmtui.model.errors import DamageError
 from vmtui.nbd import DIRTY, NbdClient
 from vmtui.repository import ZERO_ID, MapReader
 from vmtui.repository.blocks import ID_SIZE
@@ -15,23 +16,37 @@ Stretch = tuple[int, int]
 """First block, number of blocks."""
 
 
-def between(one: MapReader, other: MapReader) -> Iterator[Stretch]:
-    """Blocks that two maps of the same size tell apart, in order; only leaves that differ are read."""
-    first, count = 0, 0
+def between(one: MapReader, other: MapReader) -> list[Stretch]:
+    """Blocks that two maps of the same size tell apart, in order; only leaves that differ are read.
+
+    Raises:
+        DamageError: A node of a map is missing, damaged, or of the wrong shape.
+    """
+    try:
+        return list(_joined(_single(one, other)))
+    except ValueError as error:
+        raise DamageError("REPO-OBJECT-BAD", f"A disk map does not fit its size: {error}.") from error
+
+
+def _single(one: MapReader, other: MapReader) -> Iterator[int]:
     for leaf in range(leaf_count(one.blocks)):
         if one.leaf_id(leaf) == other.leaf_id(leaf):
             continue
         ours, theirs = one.leaf(leaf), other.leaf(leaf)
         for place in range(0, len(ours), ID_SIZE):
-            if ours[place : place + ID_SIZE] == theirs[place : place + ID_SIZE]:
-                continue
-            block = leaf * FANOUT + place // ID_SIZE
-            if block == first + count:
-                count += 1
-                continue
-            if count:
-                yield first, count
-            first, count = block, 1
+            if ours[place : place + ID_SIZE] != theirs[place : place + ID_SIZE]:
+                yield leaf * FANOUT + place // ID_SIZE
+
+
+def _joined(blocks: Iterable[int]) -> Iterator[Stretch]:
+    first, count = 0, 0
+    for block in blocks:
+        if block == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = block, 1
     if count:
         yield first, count
 

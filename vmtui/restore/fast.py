@@ -15,7 +15,7 @@ from vmtui.failpoint import failpoint
 from vmtui.hosts import overlays, storage
 from vmtui.hosts.disk_server import EXPORT, served
 from vmtui.hosts.images import image_info
-from vmtui.model.errors import FailedError
+from vmtui.model.errors import DamageError, FailedError
 from vmtui.model.progress import Watch
 from vmtui.nbd import NbdClient
 from vmtui.repository import BlobReader, MapReader
@@ -64,10 +64,14 @@ def write_on_top(context: RestoreContext, plan: RestorePlan, disk: DiskPlacement
     check_image(image, disk.virtual_size)
     if not any(bitmap.usable for bitmap in image.bitmaps if bitmap.name == base.bitmap):
         raise NoBaseError("the bitmap of its old image was lost: it was not closed cleanly")
+    try:
+        apart = between(before, wanted)
+    except DamageError as error:
+        raise NoBaseError(error.cause) from error
     mark = state_of(context, disk.path)
     with served(session, disk.path, "qcow2", bitmaps=[base.bitmap]) as server:
         client = NbdClient(server.connect(), EXPORT, [bitmap_context(base.bitmap)])
-        differs = work.find(client, bitmap_context(base.bitmap), list(between(before, wanted)))
+        differs = work.find(client, bitmap_context(base.bitmap), apart)
         client.close()
     written = min(disk.virtual_size, blocks_in(differs) * repository.block_size)
     _check_room(context, disk, written)

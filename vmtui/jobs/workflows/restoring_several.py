@@ -33,7 +33,9 @@ def register(world: World) -> None:
         installed = written if "error" in written else install_step(spec, member)
         if "error" in installed:
             taken_back = abandon_step(spec, member)
-            return installed | {"taken back": taken_back.get("value", {}).get("clean", False)}
+            clean = bool(taken_back.get("value", {}).get("clean"))
+            error = restoring.not_restored(member, installed["error"], clean=clean)
+            return {"error": error, "taken back": clean}
         return start_step(spec, member, written["value"], installed["value"])
 
     def restore(spec: Data) -> Data:
@@ -135,7 +137,7 @@ def stopped(value: Data, done: Sequence[Data], outcome: Data) -> Data:
     not_begun = [member["name"] for member in waiting]
     words = [
         f"{failed['name']} ({failed['place'].replace('/', ' of ')}): {error['cause']}",
-        "" if stays else _TAKEN_BACK[outcome["taken back"]].format(failed["name"]),
+        "" if stays or "kept" in error["facts"] else _TAKEN_BACK[outcome["taken back"]].format(failed["name"]),
         f"Restored, and kept: {', '.join(kept) or 'none'}.",
         f"Not begun: {', '.join(not_begun) or 'none'}.",
     ]

@@ -18,6 +18,8 @@ NO_NETWORK = "none"
 SAME = "(same name)"
 OFF = "powered off"
 STARTED = "started; its guest agent is asked"
+DIFFERING = "what differs, told by dirty bitmap and hashes"
+WHOLE = "every block anew"
 INSTANT = "instant: runs at once from the repository, moved while it runs"
 
 
@@ -44,6 +46,8 @@ class Draft:
     name: str = ""
     """Empty lets the preflight choose one."""
     start: bool = False
+    whole: bool = False
+    """In place: every block is written anew."""
     instant: bool = False
     networks: Mapping[str, str] = field(default_factory=dict)
     pools: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +67,7 @@ class Draft:
             networks=dict(self.networks),
             pools=dict(self.pools),
             start=self.start,
+            whole=self.whole and self.target is Target.IN_PLACE,
             instant=self.request_is_instant,
         )
 
@@ -74,13 +79,7 @@ class Draft:
             return "vmtui restore POINT"
         if self.target is Target.FILE:
             return shlex.join(["vmtui", "export", self.point.id, self.disk, self.file])
-        words = ["vmtui", "restore", self.point.id, "--to", self.host]
-        if self.target is Target.IN_PLACE:
-            words.append("--in-place")
-        elif self.target is Target.LOST:
-            words.append("--same-identity")
-        elif self.name:
-            words += ["--as", self.name]
+        words = ["vmtui", "restore", self.point.id, "--to", self.host, *self._as_what()]
         for option, mapping in (("--map-pool", self.pools), ("--map-network", self.networks)):
             for old, new in mapping.items():
                 words += [option, f"{old}={new}"]
@@ -89,6 +88,13 @@ class Draft:
         elif self.start:
             words.append("--start")
         return shlex.join(words)
+
+    def _as_what(self) -> list[str]:
+        if self.target is Target.IN_PLACE:
+            return ["--in-place", *(["--whole"] if self.whole else [])]
+        if self.target is Target.LOST:
+            return ["--same-identity"]
+        return ["--as", self.name] if self.name else []
 
     @property
     def request_is_instant(self) -> bool:
@@ -131,6 +137,9 @@ def target_settings(draft: Draft, hosts: Sequence[str]) -> tuple[Setting, ...]:
     lines.append(Setting("host", "Host", draft.host or "–", "", tuple(hosts)))  # a dash is meant
     if draft.target is Target.NEW:
         lines.append(Setting("name", "Name", draft.name or "(chosen by itself)", "must be free on the host"))
+    if draft.target is Target.IN_PLACE:
+        note = "" if draft.whole else "the plan says how much"
+        lines.append(Setting("write", "Write", WHOLE if draft.whole else DIFFERING, note, (DIFFERING, WHOLE)))
     boot = INSTANT if draft.request_is_instant else STARTED if draft.start else OFF
     choices = (OFF, STARTED, INSTANT) if draft.target is Target.NEW else (OFF, STARTED)
     note = "runs within seconds; needs this machine until it is moved" if draft.request_is_instant else ""
@@ -170,6 +179,8 @@ def changed(draft: Draft, setting: str, value: str) -> Draft:
         return replace(draft, host=value, networks={}, pools={})
     if kind == "start":
         return replace(draft, start=value == STARTED, instant=value == INSTANT)
+    if kind == "write":
+        return replace(draft, whole=value == WHOLE)
     if kind == "file":
         return replace(draft, file=str(Path(value).expanduser().absolute()) if value else "")
     if kind == "pool":
