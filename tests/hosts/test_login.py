@@ -81,7 +81,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             transport = paramiko.Transport(connection)
             transports.append(transport)
             transport.add_server_key(host_key)
-            transport.start_server(server=peer)
+            transport.start_server(event=threading.Event(), server=peer)  # a client that goes early is no error
 
         threading.Thread(target=answer, daemon=True).start()
         port = listener.getsockname()[1]

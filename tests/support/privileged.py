@@ -23,8 +23,11 @@ folder=$1
 mount -t tmpfs tmpfs /run
 mkdir /run/libvirt
 mount --bind "$folder/run" /run/libvirt
-for name in etc:/etc/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt; do
-    mount --bind "$folder/${name%%:*}" "${name#*:}"
+mount --bind "$folder/etc" /etc/libvirt
+for name in lib cache log; do
+    mount -t tmpfs tmpfs "/var/$name"  # a system without a system daemon has no libvirt folder in it
+    mkdir "/var/$name/libvirt"
+    mount --bind "$folder/$name" "/var/$name/libvirt"
 done
 mount --bind "$folder/passwd" /etc/passwd
 mount --bind "$folder/group" /etc/group
