@@ -353,32 +353,109 @@ def test_discarded_the_restored_disk_stands_alone(
     assert_same(vm.contents(tmp_path / "after")["vda"], then)
 
 
-def test_somebody_starts_the_vm_in_between(
-    operator: Client, changed: tuple[TestVm, str, Path, Path], tmp_path: Path
-) -> None:
-    """What was found out is worth nothing then: nothing is replaced, and no byte of the VM is lost."""
+@pytest.fixture
+def held(operator: Client, tmp_path: Path) -> Iterator[Callable[[str, str, Callable[[], None], str], dict[str, Any]]]:
+    """Restores in place, does something at a failpoint, and gives the job's record."""
     from tests.support.client import wait_until
 
+    def restore(point: str, place: str, do: Callable[[], None], *options: str) -> dict[str, Any]:
+        gate = tmp_path / "gate"
+        gate.touch()
+        operator.stop()
+        arguments = ("restore", point, "--in-place", *options, "--yes", "--detach", "--json")
+        job = operator.ok(*arguments, failpoint=f"{place}=hold:{gate}").json["job"]
+        wait_until(gate.with_name("gate.reached").exists, 120, f"the restore is at {place}")
+        do()
+        gate.unlink()
+        operator.run("job", "watch", job, timeout=180)
+        record: dict[str, Any] = operator.ok("job", "show", job, "--json").json
+        return record
+
+    yield restore
+    operator.stop()
+
+
+def test_somebody_starts_the_vm_in_between(
+    operator: Client,
+    changed: tuple[TestVm, str, Path, Path],
+    held: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """What was found out is worth nothing then: nothing is replaced, and no byte of the VM is lost."""
     vm, point, _, _ = changed
-    gate = tmp_path / "gate"
-    gate.touch()
-    operator.stop()
-    job = operator.ok(
-        "restore", point, "--in-place", "--yes", "--detach", "--json", failpoint=f"restore.verified=hold:{gate}"
-    ).json["job"]
-    wait_until(gate.with_name("gate.reached").exists, 120, "everything is written")
-    vm.start()
-    vm.write(0x77, 10 * MIB, MIB)
-    vm.stop()
-    meant = vm.contents(tmp_path / "meant")["vda"]
-    gate.unlink()
-    operator.run("job", "watch", job, timeout=180)
-    record = operator.ok("job", "show", job, "--json").json
-    operator.stop()
+    meant: list[Path] = []
+
+    def interfere() -> None:
+        vm.start()
+        vm.write(0x77, 10 * MIB, MIB)
+        vm.stop()
+        meant.append(vm.contents(tmp_path / "meant")["vda"])
+
+    record = held(point, "restore.verified", interfere)
     assert record["state"] == "failed"
     assert record["error"]["id"] == "VM-STARTED"
-    assert_same(vm.contents(tmp_path / "after")["vda"], meant)
     assert {path.name for path in vm.site.images.glob(f"{vm.name}*")} == {vm.paths["vda"].name}
+    assert_same(vm.contents(tmp_path / "after")["vda"], meant[0])
+
+
+@pytest.mark.parametrize("options", [(), ("--whole",)], ids=["on-top", "whole"])
+def test_started_on_its_old_disk_during_the_exchange(
+    operator: Client,
+    changed: tuple[TestVm, str, Path, Path],
+    held: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    """It runs on under its old name; success would be a lie, and the disk on top would lose its ground."""
+    vm, point, _, _ = changed
+    record = held(point, "restore.kept", vm.start, *options)
+    assert (record["state"], record["error"]["id"], "kept" in record["error"]["facts"]) == (
+        "failed",
+        "VM-STARTED",
+        False,
+    )
+    vm.write(0x78, 11 * MIB, MIB)
+    meant = vm.contents(tmp_path / "meant")["vda"]
+    vm.stop()
+    assert {path.name for path in vm.site.images.glob(f"{vm.name}*")} == {vm.paths["vda"].name}
+    assert_same(vm.contents(tmp_path / "after")["vda"], meant)
+
+
+@pytest.mark.parametrize("options", [(), ("--whole",)], ids=["on-top", "whole"])
+def test_started_on_its_new_disk_during_the_exchange(
+    operator: Client,
+    changed: tuple[TestVm, str, Path, Path],
+    held: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    """No disk is taken from below it; the way back is told, and leads to the old disk."""
+    vm, point, then, now = changed
+    record = held(point, "restore.swapped", vm.start, *options)
+    assert (record["state"], record["error"]["id"]) == ("failed", "VM-STARTED")
+    assert record["error"]["next_step"].endswith(f"vmtui revert north/{vm.name}")
+    assert_same(vm.contents(tmp_path / "runs")["vda"], then)
+    vm.stop()
+    operator.ok("revert", vm.name, "--yes", timeout=300)
+    assert_same(vm.contents(tmp_path / "back")["vda"], now)
+
+
+def test_what_several_restores_kept_is_let_go_one_by_one(
+    operator: Client, changed: tuple[TestVm, str, Path, Path], tmp_path: Path
+) -> None:
+    vm, point, then, now = changed
+    in_place(operator, point, "--whole")
+    in_place(operator, point, "--whole")
+    said = operator.ok("revert", vm.name, "--discard", "--yes", "--json", timeout=300).json
+    (first,) = vm.site.images.glob(f"{vm.paths['vda'].name}.before-*.json")
+    assert str(first) in detail(said, "earlier restore")
+    assert_same(raw_copy(kept_image(vm), "qcow2", tmp_path / "oldest"), now)
+    said = operator.ok("revert", vm.name, "--discard", "--yes", "--json", timeout=300).json
+    assert all(check["name"] != "earlier restore" for check in said["checks"])
+    assert {path.name for path in vm.site.images.glob(f"{vm.name}*")} == {vm.paths["vda"].name}
+    assert "record=" not in vm.site.virsh("dumpxml", "--inactive", vm.name)
+    assert operator.run("revert", vm.name, "--yes").code != 0
+    assert_same(vm.contents(tmp_path / "after")["vda"], then)
 
 
 def test_another_host_has_nothing_to_build_on(

@@ -68,6 +68,19 @@ def undefine(session: HostSession, uuid: VmId) -> None:
             raise
 
 
+def set_note(session: HostSession, uuid: VmId, namespace: str, element: str | None) -> None:
+    """Write an element of a namespace into the <metadata> of a VM's inactive definition, in place of what is there.
+
+    Args:
+        session: The host.
+        uuid: The VM.
+        namespace: Its URI.
+        element: XML without a namespace; None takes what is there away.
+    """
+    kind, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    Domain(session, uuid).call("note", lambda domain: domain.setMetadata(kind, element, "vmtui", namespace, config))
+
+
 def set_autostart(session: HostSession, uuid: VmId, *, wanted: bool) -> None:
     """Whether the VM starts with its host."""
     Domain(session, uuid).call("set autostart", lambda domain: domain.setAutostart(int(wanted)))

@@ -46,6 +46,12 @@ def image_info(session: HostSession, path: str, format_name: str) -> Image:
         raise FailedError("REMOTE-COMMAND", f"qemu-img on {session.host.name} said nothing of use: {error}") from error
 
 
+def is_in_use(session: HostSession, path: str, format_name: str) -> bool:
+    """Whether a process has an image open for writing, as QEMU's image locks tell."""
+    answer = session.run(["qemu-img", "info", "-f", format_name, path])
+    return answer.status != 0 and "lock" in answer.errors
+
+
 def parse_info(layers: list[Mapping[str, Any]], path: str, length: int) -> Image:
     """Turn qemu-img's JSON into an `Image`. Pure.
 

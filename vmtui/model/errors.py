@@ -201,8 +201,8 @@ _ROWS = (
     ("VM-GONE", "The VM is not on the host any more.", "Look for it: vmtui vms"),
     (
         "VM-STARTED",
-        "The VM was started or saved while it was backed up, so that its memory and its disks would not fit each other.",
-        "Back it up again.",
+        "The VM was started or saved while it was backed up or restored, so that its parts would not fit each other.",
+        "See who started it, then try again.",
     ),
     ("VM-STOPPED", "The VM stopped while it was backed up, and its frozen view went with it.", "Back it up again."),
     (

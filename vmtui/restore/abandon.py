@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from vmtui.hosts import HostSession, defining, domain_xml, domains
+from vmtui.hosts import HostSession, defining, domain_xml, domains, images
 from vmtui.hosts.domains import Domain
 from vmtui.model.errors import FailedError
 from vmtui.model.ids import JobId
@@ -21,7 +21,8 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     """The restore has failed: nothing of it is left, and what it had set aside is back. Safe to repeat.
 
     Raises:
-        FailedError: The old VM does not start again; its disks and definition are back.
+        FailedError: The old VM does not start again; its disks and definition are back. Or somebody started it on the
+            new disks, and nothing was changed.
         UnreachableError: The host does not answer; repeat it.
     """
     session, notes = context.session, context.notes(plan.run)
@@ -31,6 +32,7 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
             _swap_back(session, saved, plan.run)  # libvirt undefines no VM that has saved memory
         _undefine_ours(context, plan)
     if installed:
+        _refuse_in_use(context, plan)
         for place in places(plan):
             _swap_back(session, place, plan.run)
         bring_back(session, plan)
@@ -63,11 +65,25 @@ def _undefine_ours(context: RestoreContext, plan: RestorePlan) -> None:
         defining.undefine(session, plan.uuid)
 
 
+def _refuse_in_use(context: RestoreContext, plan: RestorePlan) -> None:
+    """Return if no new disk is under its final name and in use: it would be taken from below a running VM."""
+    session = context.session
+    if not plan.replaces_vm or not Domain(session, plan.uuid).state().active:
+        return
+    for disk in plan.disks:
+        if _taken_in(session, disk, plan.run) and images.is_in_use(session, disk.path, disk.format):
+            raise FailedError("VM-STARTED", f"Somebody started {plan.name} on disks that were not all in place.")
+
+
+def _taken_in(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> bool:
+    there = session.files.exists(place.path) and not session.files.exists(place.new_path(run))
+    return there and (not place.replaces or session.files.exists(place.kept_path(run)))
+
+
 def _swap_back(session: HostSession, place: DiskPlacement | FilePlacement, run: JobId) -> None:
     """Undo `swap_in`, whatever of it was done."""
     new, kept = place.new_path(run), place.kept_path(run)
-    taken_in = not session.files.exists(new) and (not place.replaces or session.files.exists(kept))
-    if taken_in and session.files.exists(place.path):
+    if _taken_in(session, place, run):
         session.files.rename(place.path, new)  # so that a repetition cannot take another's file for ours
     if place.replaces and session.files.exists(kept):
         session.files.rename(kept, place.path)

@@ -58,6 +58,12 @@ def install(context: RestoreContext, plan: RestorePlan) -> Installed:
     for place in places(plan):
         swap_in(session, place, plan.run, on_top=_on_top(context, plan, place))
     failpoint("restore.swapped")
+    if plan.replaces_vm and domain.state().active:
+        raise FailedError(
+            "VM-STARTED",
+            f"Somebody started {plan.name} while its disks were being exchanged.",
+            next_step="Shut it down, then restore again.",
+        )
     for pool in sorted({disk.pool for disk in plan.disks if disk.pool is not None}):
         storage.refresh_pool(session, pool)
     context.watch.phase("define")

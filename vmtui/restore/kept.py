@@ -7,13 +7,14 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from xml.etree.ElementTree import Element, tostring
 
-from vmtui.hosts import HostSession, domain_xml
+from vmtui.hosts import HostSession, defining, domain_xml
 from vmtui.hosts.domains import Domain
 from vmtui.model.errors import FailedError, RefusedError
 from vmtui.model.ids import JobId, VmId, is_id
 from vmtui.restore.context import RestoreContext
-from vmtui.restore.definition import kept_record
+from vmtui.restore.definition import NAMESPACE, kept_record
 
 _LIMIT = 16 << 20
 
@@ -30,6 +31,8 @@ class Kept:
     """The old definition; may hold passwords."""
     made: tuple[str, ...] = ()
     """Files that the restore made where none was; they fit only the restored disks."""
+    previous: str | None = None
+    """The record of an earlier restore, which the old definition named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def load(session: HostSession, record: str, vm: VmId) -> Kept:
         run, pairs, definition = str(data["run"]), data["files"], str(data["definition"])
         files = tuple((str(path), str(kept)) for path, kept in pairs)
         made = tuple(str(path) for path in data.get("made", ()))
+        previous = None if data.get("previous") is None else str(data["previous"])
     except (ValueError, KeyError, TypeError) as error:
         raise FailedError(
             "REMOTE-COMMAND", f"{record} on {session.host.name} is not a record of kept disks."
@@ -96,4 +100,19 @@ def load(session: HostSession, record: str, vm: VmId) -> Kept:
         raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} does not fit this VM.")
     if domain_xml.text_of(domain_xml.parse(definition), "uuid") != vm:
         raise FailedError("REMOTE-COMMAND", f"{record} on {session.host.name} holds another VM's definition.")
-    return Kept(JobId(run), record, files, definition, made)
+    return Kept(JobId(run), record, files, definition, made, previous)
+
+
+def name_previous(context: RestoreContext, vm: VmId, kept: Kept) -> str | None:
+    """Let the definition name the record before this one, if that is there still. Safe to repeat.
+
+    Returns:
+        What it names now.
+    """
+    session = context.session
+    there = kept.previous is not None and posixpath.isabs(kept.previous) and session.files.exists(kept.previous)
+    previous = kept.previous if there else None
+    if kept_record(Domain(session, vm).definition().inactive or "<domain/>") == kept.record:
+        element = None if previous is None else tostring(Element("kept", record=previous), encoding="unicode")
+        defining.set_note(session, vm, NAMESPACE, element)
+    return previous

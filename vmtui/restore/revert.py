@@ -18,7 +18,7 @@ from vmtui.model.ids import VmId
 from vmtui.model.progress import Check
 from vmtui.model.vm import Image
 from vmtui.restore.context import RestoreContext
-from vmtui.restore.kept import Kept, find_record, load
+from vmtui.restore.kept import Kept, find_record, load, name_previous
 from vmtui.restore.room import MARGIN
 
 _POLL_S = 0.5
@@ -209,9 +209,13 @@ def discard(context: RestoreContext, request: RevertRequest, found: Found) -> li
     context.watch.phase("discard")
     gone = [old for _, old in kept.files if session.files.remove(old)]
     failpoint("discard.removed")
+    previous = name_previous(context, request.vm, kept)
     session.files.remove(kept.record)
     _refresh(context, kept)
-    return [Check("kept disks", True, f"{len(gone)} deleted; {domain.name()} stays as restored")]
+    checks = [Check("kept disks", True, f"{len(gone)} deleted; {domain.name()} stays as restored")]
+    if previous is not None:
+        checks.append(Check("earlier restore", None, f"its old disks are kept still, by {previous}"))
+    return checks
 
 
 def _pull(context: RestoreContext, domain: Domain, path: str) -> None:
