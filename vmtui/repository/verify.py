@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from vmtui.model.ahead import ahead
 from vmtui.model.errors import DamageError
 from vmtui.model.point import EventKind, PointEvent, RestorePoint
 from vmtui.model.progress import Watch
@@ -87,17 +90,27 @@ def verify_point(
 def _read_stream(repository: Repository, reader: MapReader, stream: str, watch: Watch, verdict: Verdict) -> None:
     blobs = repository.reader()
     position = 0
-    for first, ids in walk(reader, stream):
-        watch.advance((first - position) * repository.block_size)
-        position = first + len(ids)
-        for start in range(0, len(ids), _CHUNK):
+
+    def read(chunk: tuple[int, list[bytes]]) -> tuple[int, int]:
+        first, ids = chunk
+        return first + len(ids), sum(block is not None for block in blobs.blocks(ids))
+
+    threads = os.cpu_count() or 2
+    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
+        for end, found in ahead(pool, read, _chunks(reader, stream), 2 * threads):
             watch.check()
-            part = ids[start : start + _CHUNK]
-            found = sum(block is not None for block in blobs.blocks(part))
             verdict.blobs += found
             verdict.read_bytes += found * repository.block_size
-            watch.advance(len(part) * repository.block_size)
+            watch.advance((end - position) * repository.block_size)
+            position = end
     watch.advance((reader.blocks - position) * repository.block_size)
+
+
+def _chunks(reader: MapReader, stream: str) -> Iterator[tuple[int, list[bytes]]]:
+    """(first block, ids) of what is read together; leaves without data are left out."""
+    for first, ids in walk(reader, stream):
+        for start in range(0, len(ids), _CHUNK):
+            yield first + start, ids[start : start + _CHUNK]
 
 
 def check_containers(repository: Repository, point: RestorePoint, watch: Watch) -> int:
