@@ -408,8 +408,8 @@ class NbdClient:
             if pending.command in (Command.WRITE, Command.WRITE_ZEROES, Command.FLUSH)
             else "DISK-UNREADABLE"
         )
-        known = pending.error in errno.errorcode
-        reason = pending.message or (os.strerror(pending.error) if known else f"error {pending.error}")
+        known = os.strerror(pending.error) if pending.error in errno.errorcode else f"error {pending.error}"
+        reason = f"{pending.message} ({known})" if pending.message else known
         raise FailedError(
             error_id,
             f"QEMU answered {reason!r} to {pending.command.name} of {pending.length} bytes at {pending.offset} of {self.export}.",
