@@ -269,7 +269,7 @@ def test_what_two_want_is_refused(operator: Client, new_vm: Vms, north: Site, so
         assert "paths" in told
         assert third != named
     finally:
-        north.virsh("undefine", one.name, check=False)
+        north.virsh("undefine", one.name, "--checkpoints-metadata", check=False)
         north.virsh("domrename", f"{one.name}-y", one.name, check=False)
         twin.remove()
 

@@ -154,7 +154,7 @@ def tpm_at_rest(site: Site, folder: Path) -> Iterator[Tpm]:
         wait_until(socket_path.exists, 60, "swtpm's socket")
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(60)
-            line.connect(str(socket_path))
+            wait_until(lambda: line.connect_ex(str(socket_path)) == 0, 60, "swtpm listens")
 
             def send(command: bytes) -> bytes:
                 for _ in range(_RETRIES):

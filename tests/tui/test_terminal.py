@@ -151,6 +151,7 @@ def test_passphrase_is_asked_for_and_reaches_the_worker(
     terminal.wait_for_line("north", "✓ connected")
     terminal.press("2")
     terminal.wait_for("[2 VMs]", vm.name)
+    terminal.filter_by(vm.name)
     terminal.press("b")
     terminal.wait_for("queued")
     terminal.press("4")
