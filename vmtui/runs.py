@@ -34,6 +34,10 @@ class RunNotes:
         finally:
             os.close(folder)
 
+    def withdraw(self, name: str) -> None:
+        """A fact holds no longer."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def noted(self, name: str) -> bool:
         """Whether a fact was written down."""
         return (self.folder / name).is_file()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import sys
 import unicodedata
 from typing import Literal
 
@@ -10,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmtui.cli.main import hoist
+from vmtui.cli.output import Output
 from vmtui.overview.words import age, pad, printable, ratio_text, width
 
 HIDDEN: tuple[Literal["Cc", "Cf", "Cs", "Co", "Zl", "Zp"], ...] = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -63,3 +68,11 @@ def test_age(seconds: float | None, words: str) -> None:
 )
 def test_ratio(ratio: float | None, words: str) -> None:
     assert ratio_text(ratio) == words
+
+
+def test_a_name_in_no_encoding_is_valid_json_on_every_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8", errors="strict"))
+    Output(as_json=True, quiet=False).document({"name": name, "other": "café"})
+    assert json.loads(raw.getvalue().decode()) == {"name": name, "other": "café"}

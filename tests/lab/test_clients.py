@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -235,3 +236,32 @@ def listeners_of(site: Site) -> set[str]:
             continue
         found |= {listeners[target[8:-1]] for target in targets if target[8:-1] in listeners}
     return found
+
+
+def test_a_restored_vm_that_was_started_keeps_its_disks(
+    client: Client, vm: TestVm, south: Site, tmp_path: Path
+) -> None:
+    """The worker died after it had defined it, the operator started it, and the job is cancelled."""
+    vm.write(0x61, 0, 2 * MIB)
+    point = client.backup(vm)["point"]
+    client.stop()
+    arguments = ("restore", point, "--to", "south", "--as", "early", "--detach", "--json")
+    job = client.ok(*arguments, failpoint="restore.defined=kill").json["job"]
+    wait_until(lambda: "early" in south.domains(), 120, "the definition")
+    pid = client.worker_pid
+    if pid is not None:
+        client.wait_worker_gone(pid)
+    south.virsh("start", "early", "--paused")
+    try:
+        client.ok("job", "cancel", job)
+        assert client.run("job", "watch", job, timeout=180).code != 0
+        record = client.ok("job", "show", job, "--json").json
+        assert any("Somebody started early" in note for note in record["notes"]), record
+        assert "could be taken back" in record["error"]["cause"]
+        assert south.virsh("domstate", "early").strip() == "paused"
+        xml = ElementTree.fromstring(south.virsh("dumpxml", "early"))
+        disk = xml.find("./devices/disk/source")
+        assert disk is not None
+        assert Path(disk.attrib["file"]).exists()
+    finally:
+        remove_vm(south, "early")

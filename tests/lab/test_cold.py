@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -119,3 +121,23 @@ def test_managed_save_present(client: Client, vm: TestVm) -> None:
     assert (point["consistency"], "saved, not shut down" in point["consistency_reason"]) == ("crash", True)
     assert "yes" in next(line for line in vm.site.virsh("dominfo", vm.name).splitlines() if "Managed save" in line)
     vm.site.virsh("managedsave-remove", vm.name)
+
+
+def test_cold_network_that_is_gone_without_a_word(
+    guests: LabInfo, guest_site: Site, new_client: Callable[..., Client], tmp_path: Path
+) -> None:
+    """The host hears nothing and no connection ends, while an image is served: the VM runs again all the same."""
+    client = new_client(of=guests)
+    client.init()
+    with held_backup(client, "north/web1", "cold.serving", tmp_path, "--mode", "cold") as held:
+        worker = client.worker_pid
+        assert worker is not None
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            wait_until(lambda: guest_site.virsh("domstate", "web1").strip() == "running", 180, "the start of web1")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert held.finish().code != 0
+    assert guest_site.virsh("domstate", "web1").strip() == "running"
+    wait_agent(guest_site, "web1")
+    assert client.ok("points", "--json").json == []

@@ -77,3 +77,38 @@ def test_full_in_the_middle(
         client.stop()
         vm.remove()
         filler.unlink(missing_ok=True)
+
+
+def test_full_before_the_way_back_is_written_down(
+    cramped: tuple[LabInfo, Site], new_client: Callable[..., Client], tmp_path: Path
+) -> None:
+    """The record of the old disks does not fit: nothing of it stays, and the VM is as it was."""
+    lab, site = cramped
+    client = new_client(of=lab)
+    client.init()
+    vm = TestVm(site)
+    gate, filler = tmp_path / "gate", site.images / "filler"
+    try:
+        vm.start()
+        vm.write(0x51, 0, 8 * MIB)
+        point = client.backup(vm)["point"]
+        vm.write(0x52, MIB, MIB)
+        vm.stop()
+        now = vm.contents(tmp_path / "now")["vda"]
+        gate.touch()
+        client.stop()
+        arguments = ("restore", point, "--in-place", "--whole", "--yes", "--json", "--detach")
+        job = client.ok(*arguments, failpoint=f"restore.verified=hold:{gate}").json["job"]
+        wait_until(gate.with_name("gate.reached").exists, 120, "the new image is proven")
+        fill(filler)
+        gate.unlink()
+        client.run("job", "watch", job, timeout=180)
+        record = client.ok("job", "show", job, "--json").json
+        assert record["state"] == "failed", record
+        assert "kept" not in record["error"]["facts"]
+        assert {path.name for path in site.images.iterdir()} == {vm.paths["vda"].name, filler.name}
+        assert_same(vm.contents(tmp_path / "still")["vda"], now)
+    finally:
+        client.stop()
+        vm.remove()
+        filler.unlink(missing_ok=True)

@@ -233,7 +233,20 @@ def test_an_unreachable_host_keeps_its_last_known_age_growing(client: Client, vm
     row = row_of(client, vm)
     assert (row["state"], row["status"]) == ("unreachable", "unknown")
     assert row["age_s"] > first["age_s"]
+    assert client.run("vms").code == 0
+    client.settings["rules"] = [{"vm": "*", "exempt": "of no interest"}]
+    client.save()
+    assert client.run("vms", "--check").code == 4, "what a host that is away holds is not known"
+    client.settings["rules"] = []
+    client.save()
     assert row_of(client, vm)["age_s"] > row["age_s"]
+
+
+def test_check_does_not_pass_while_the_repository_cannot_be_read(client: Client, vm: TestVm) -> None:
+    client.backup(vm)
+    client.stop()
+    client.repository.rename(client.repository.with_name("elsewhere"))
+    assert row_of(client, vm, 4, "--check")["status"] == "unknown"
 
 
 def test_no_host_reachable_is_exit_4(client: Client) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import PROGRAM
+from vmtui.lab import processes
 
 
 def vmtui(*arguments: str, code: int = 0, timeout: float = 180) -> str:
@@ -148,3 +150,11 @@ def test_nothing_of_a_site_runs_as_root(place: Path) -> None:
     assert 0 not in uids
     key = Path(document["root"]) / "id_ed25519"
     assert stat.S_IMODE(key.stat().st_mode) & 0o077 == 0
+
+
+def test_a_number_that_is_another_process_by_now_is_left_alone() -> None:
+    """A pid file outlives a power cut; whoever has its number then is not ours to end."""
+    mine = str(os.getpid())
+    assert processes.naming(mine, Path("/no/such/lab")) is None
+    assert processes.naming(mine + "\n", Path(sys.executable)) == processes.of_pid(os.getpid())
+    assert processes.naming("", Path(sys.executable)) is None

@@ -112,3 +112,46 @@ def test_worker_that_hangs_while_frozen_does_not_keep_the_guest_frozen(
         result = held.finish()
     assert result.code == 0, str(result)
     assert result.json["consistency"] == "crash"
+
+
+def test_a_thaw_that_nobody_confirms_is_gone_on_with_by_the_host(
+    guest_client: Client, guest_site: Site, tmp_path: Path
+) -> None:
+    """The agent falls silent with the file systems frozen: the job says so, and the guard thaws when it can."""
+    script = "while ! [ -e /run/qga.state.isfrozen ]; do sleep 0.2; done; pid=$(cat /run/ga.pid)"
+    script += "; kill -STOP $pid; sleep 45; kill -CONT $pid"
+    with held_backup(guest_client, WEB, "backup.guarded", tmp_path) as held:
+        run_in_guest(guest_site, "web1", f"({script}) >/dev/null 2>&1 &", wait=False)
+        guest_client.ok("jobs")
+        held.release()
+        result = held.finish()
+    assert result.code == 0, str(result)
+    assert result.json["consistency"] == "crash"
+    assert any("the host goes on with it" in note for note in result.json["notes"]), result.json["notes"]
+    wait_agent(guest_site, "web1")
+    wait_until(lambda: is_thawed(guest_site, "web1"), 30, "the thaw")
+
+
+def test_a_guest_that_somebody_else_thawed_is_not_called_frozen(
+    guest_client: Client, guest_site: Site, tmp_path: Path
+) -> None:
+    with held_backup(guest_client, WEB, "backup.frozen", tmp_path) as held:
+        ask_agent(guest_site, "web1", "guest-fsfreeze-thaw")
+        result = held.finish()
+    assert result.code == 0, str(result)
+    assert result.json["consistency"] == "crash"
+    assert "somebody else" in result.json["consistency_reason"]
+
+
+def test_a_vm_that_was_paused_on_purpose_stays_so(
+    client: Client, new_vm: Callable[..., TestVm], tmp_path: Path
+) -> None:
+    """A paused-mode run has resumed it long since; when it is cancelled later, it has no say any more."""
+    vm = new_vm(started=False)
+    vm.start(paused=False)
+    with held_backup(client, vm, "backup.transfer", tmp_path, "--mode", "paused") as held:
+        assert vm.state == "running"
+        vm.site.virsh("suspend", vm.name)
+        client.ok("job", "cancel", held.job)
+        assert held.finish().code == 6
+    assert vm.state == "paused"

@@ -21,7 +21,7 @@ from tests.support.repositories import (
 from vmtui.model.errors import UnreachableError
 from vmtui.model.progress import SilentWatch
 from vmtui.repository import ID_SIZE, Repository
-from vmtui.repository.store import PACKS
+from vmtui.repository.store import INDEX, PACKS
 from vmtui.repository.verify import verify_point
 
 
@@ -105,6 +105,37 @@ def test_a_failed_upload_fails_the_run_and_leaves_no_index_entry(
     writer.close()
     monkeypatch.undo()
     assert reopen(tmp_path).index.all_packs() == []
+
+
+@pytest.mark.parametrize("broken", ["put", "flush"])
+def test_an_index_write_that_failed_once_hides_nothing(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whoever goes on with the same writer is told that his blocks are stored already; so they must be found."""
+    writer = repository.writer(1)
+    first = writer.store_blocks(memoryview(noise(1, 4))).ids
+    real = getattr(repository.store, broken)
+    calls: list[object] = []
+
+    def once(*arguments: object) -> None:
+        calls.append(arguments)
+        index_put = broken == "put" and arguments[0] == INDEX
+        if index_put or (broken == "flush" and len(calls) == 2):
+            monkeypatch.setattr(repository.store, broken, real)
+            raise UnreachableError("REPO-UNREACHABLE", "no")
+        real(*arguments)
+
+    monkeypatch.setattr(repository.store, broken, once)
+    with pytest.raises(UnreachableError):
+        writer.settle()
+    assert writer.store_blocks(memoryview(noise(1, 4))).new == 0
+    second = writer.store_blocks(memoryview(noise(2, 4))).ids
+    writer.settle()
+    writer.close()
+    ids = [(first + second)[start : start + ID_SIZE] for start in range(0, 8 * ID_SIZE, ID_SIZE)]
+    for seen in (repository, reopen(tmp_path)):
+        assert None not in seen.index.find(ids)
+        assert b"".join(block or b"" for block in seen.reader().blocks(ids)) == noise(1, 4) + noise(2, 4)
 
 
 def test_what_was_not_settled_is_not_found(repository: Repository, tmp_path: Path) -> None:

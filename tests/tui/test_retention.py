@@ -23,6 +23,7 @@ from vmtui.repository import ZERO_ID, PointName, Repository
 from vmtui.tui import clock
 from vmtui.tui.feeds import CatalogueFeed
 from vmtui.tui.mailbox import Mailbox
+from vmtui.tui.picture import CatalogueView
 
 DAY = timedelta(days=1)
 
@@ -214,7 +215,7 @@ def test_the_repository_is_the_one_of_the_stage(stage: Stage) -> None:
 
 
 def test_a_point_that_is_pruned_while_the_screens_look_is_no_alarm(stage: Stage) -> None:
-    feed = CatalogueFeed(stage.app.settings, Mailbox())
+    feed = CatalogueFeed(stage.app.settings, Mailbox(), CatalogueView())
     feed._repository = stage.repository
     real = stage.repository.points.load
 

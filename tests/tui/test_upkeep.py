@@ -120,7 +120,7 @@ def test_a_locked_repository_asks_for_its_passphrase_and_opens(tmp_path: Path, m
     asked: list[Any] = []
     app = app_with(tmp_path, asked, repository=repository.store.url)
     app.picture = replace(app.picture, catalogue=CatalogueView())
-    app.catalogue_feed = CatalogueFeed(app.settings, app.mailbox)
+    app.catalogue_feed = CatalogueFeed(app.settings, app.mailbox, app.picture.catalogue)
     app.catalogue_feed.look()
 
     def seen() -> bool:

@@ -228,15 +228,28 @@ def _frozen(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
             yield quiet
         finally:
             late = time.monotonic() - guarded >= _GUARD_S
-            problem = quiesce.thaw(domain)
+            thawed = quiesce.thaw(domain)
             quiet.held_ms = round((time.monotonic() - started) * 1000)
-        if late and result.count:
-            quiet.consistency = Consistency.CRASH
-            quiet.reason = f"the view took longer than {_GUARD_S} s, when the guard on the host thaws the guest"
-            context.watch.note(quiet.reason)
-        elif problem and result.count:
-            quiet.consistency, quiet.reason = Consistency.CRASH, f"thawing reported: {problem}"
-            context.watch.note(f"the guest agent reported at the thaw: {problem}")
+            if thawed.problem:
+                guard.abandon()  # a freeze that nobody answered may still come about in the guest
+            else:
+                context.notes(plan.run).withdraw("frozen")
+        if thawed.problem:
+            context.watch.note(f"the guest agent did not confirm the thaw; the host goes on with it: {thawed.problem}")
+        if result.count:
+            broken = _broken(thawed, late=late)
+            if broken:
+                quiet.consistency, quiet.reason = Consistency.CRASH, broken
+                context.watch.note(broken)
+
+
+def _broken(thawed: quiesce.Thawed, *, late: bool) -> str:
+    """Why a frozen guest may have written before the view was made; empty when it cannot have. Pure."""
+    if late:
+        return f"the view took longer than {_GUARD_S} s, when the guard on the host thaws the guest"
+    if thawed.problem:
+        return f"thawing reported: {thawed.problem}"
+    return "" if thawed.count else "somebody else had thawed the guest before the view was made"
 
 
 def _cannot_freeze(domain: Domain, plan: BackupPlan) -> str:
@@ -270,6 +283,7 @@ def _paused(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
         finally:
             domain.resume()
             quiet.held_ms = round((time.monotonic() - started) * 1000)
+            context.notes(plan.run).withdraw("suspended")  # whoever pauses it from now on means it
 
 
 # -- transfer ------------------------------------------------------------------------------------
@@ -351,13 +365,16 @@ def _read_disk(
 
 def _read_patiently(context: BackupContext, plan: BackupPlan, disk: DiskPlan, work: DiskTransfer) -> DiskRead:
     """Read one disk; after a broken connection try again, as long as the frozen view stands."""
-    deadline: float | None = None
+    deadline, read = 0.0, -1
     while True:
         try:
             return work.run(_source(context, plan, disk))
         except UnreachableError as error:
+            if error.id.startswith("REPO-"):
+                raise  # the store was tried for long enough, and what it did not take is not on its way again
             now = time.monotonic()
-            deadline = deadline or now + _RECONNECT_S
+            if work.read_bytes != read:
+                deadline, read = now + _RECONNECT_S, work.read_bytes
             _check_standing_if_reachable(context, plan)
             if now > deadline:
                 raise
@@ -436,6 +453,8 @@ def accept(context: BackupContext, plan: BackupPlan) -> None:
         backup_job.end(domain)
     failpoint("backup.ended")
     active = domain.state().active
+    if active and context.notes(plan.run).noted("frozen"):
+        quiesce.thaw(domain)  # nobody confirmed it before
     for name in plan.obsolete_checkpoints:
         if name != plan.checkpoint and active:
             checkpoints.delete(domain, name)
@@ -462,8 +481,8 @@ def _undo_begin(context: BackupContext, domain: Domain, plan: BackupPlan) -> Non
     """Thaw, resume, end the job of this run, delete its checkpoint. Safe to repeat."""
     state = domain.state()
     notes = context.notes(plan.run)
-    if state is DomainState.RUNNING and notes.noted("frozen"):
-        quiesce.thaw(domain)
+    if state is DomainState.RUNNING and notes.noted("frozen") and not quiesce.thaw(domain).problem:
+        notes.withdraw("frozen")
     if state is DomainState.PAUSED and notes.noted("suspended"):
         domain.resume()
     job = backup_job.running_job(domain)

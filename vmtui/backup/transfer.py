@@ -103,6 +103,11 @@ class DiskTransfer:
         self._stored = 0
         self._lock = threading.Lock()
 
+    @property
+    def read_bytes(self) -> int:
+        """What was read and stored so far [bytes]."""
+        return self._read
+
     def run(self, source: Source) -> DiskRead:
         """Read the disk to its end.
 

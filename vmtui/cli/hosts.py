@@ -95,7 +95,11 @@ def _host_row(host: Host, answer: Answer) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="For monitoring: exit 7 if a VM is breached or was never backed up.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="For monitoring: exit 7 if a VM is breached or was never backed up, 4 if that is not known of all.",
+)
 @pass_cli
 def vms(cli: Cli, check: bool) -> int:
     """Show all VMs with the age of their newest good point against their RPO; worst first."""
@@ -110,6 +114,8 @@ def vms(cli: Cli, check: bool) -> int:
         cli.output.say(f"The age of points is not known: {why_unknown}")
     if check and any(row.stand.status in (Status.NEVER, Status.BREACHED) for row in rows):
         return ExitCode.BREACHED
+    if check and (away or why_unknown):
+        return ExitCode.UNREACHABLE
     if away and len(away) == len(cli.settings.hypervisors):
         return ExitCode.UNREACHABLE
     return ExitCode.DONE
@@ -224,10 +230,11 @@ def trust(cli: Cli, name: str, yes: bool) -> int:
         "fingerprint": fingerprint(key),
         "verdict": store.verdict(address.host, address.port, key),
     }
-    cli.output.say(f"{name} ({address.host} port {address.port}) shows the key {key.get_name()} {fingerprint(key)}")
+    shown = f"{name} ({address.host} port {address.port}) shows the key {key.get_name()} {fingerprint(key)}"
+    cli.output.say(shown)
     if result["verdict"] is not Verdict.KNOWN:
         if result["verdict"] is Verdict.UNKNOWN and not yes:
-            _ask_trust(name)
+            _ask_trust(name, shown if cli.output.quiet else "")
         store.accept(address.host, address.port, key)
     if cli.output.as_json:
         cli.output.document(result)
@@ -236,8 +243,9 @@ def trust(cli: Cli, name: str, yes: bool) -> int:
     return ExitCode.DONE
 
 
-def _ask_trust(name: str) -> None:
-    if sys.stdin.isatty() and click.confirm("Is this the host's own fingerprint?", default=False, err=True):
+def _ask_trust(name: str, shown: str) -> None:
+    question = f"{printable(shown)}\nIs this the host's own fingerprint?".lstrip()
+    if sys.stdin.isatty() and click.confirm(question, default=False, err=True):
         return
     raise RefusedError(
         "CONFIRM-MISSING",

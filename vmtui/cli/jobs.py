@@ -6,9 +6,11 @@ import sys
 
 import click
 
-from vmtui.cli.shared import Cli, follow, now, pass_cli, record_json
+from vmtui.cli.shared import Cli, confirm, follow, now, pass_cli, record_json
+from vmtui.model.codec import parse_instant
 from vmtui.model.errors import ExitCode, RefusedError
 from vmtui.model.job import JobRecord, JobState
+from vmtui.overview.again import object_of, what_again_does
 from vmtui.overview.words import age, local, printable, size
 
 
@@ -17,7 +19,7 @@ from vmtui.overview.words import age, local, printable, size
 @pass_cli
 def jobs(cli: Cli, limit: int) -> int:
     """Show jobs, newest first."""
-    records = cli.jobs.list(limit)
+    records = cli.jobs.newest(limit)
     if cli.output.as_json:
         cli.output.document([record_json(record) for record in records])
         return ExitCode.DONE
@@ -73,7 +75,7 @@ def _print(cli: Cli, record: JobRecord) -> None:
     if not record.state.final and record.beat is not None:
         say(f"beat      {age((now() - record.beat).total_seconds())} ago")
     for phase in record.phases:
-        say(printable(f"  {phase['at'][11:23]}  {phase['phase']} {phase['disk']}".rstrip()))
+        say(printable(f"  {local(parse_instant(phase['at']))}  {phase['phase']} {phase['disk']}".rstrip()))
     for note in record.notes:
         say(printable(f"  ! {note}"))
     if record.error is not None:
@@ -131,10 +133,15 @@ def _ask_discard(cli: Cli, record: JobRecord) -> None:
 
 @job.command("again")
 @click.argument("id_", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
-def again(cli: Cli, id_: str) -> int:
-    """Put a new job with the same arguments into the queue."""
-    new = cli.jobs.again(cli.jobs.get(id_).id)
+def again(cli: Cli, id_: str, yes: bool) -> int:
+    """Put a new job with the same arguments into the queue. Restores and prunes begin with a fresh plan instead."""
+    record = cli.jobs.get(id_)
+    words = what_again_does(record)
+    if words and not record.kind.planned:
+        confirm(cli, f"The {record.kind} of {object_of(record)} runs again. {words}", yes=yes)
+    new = cli.jobs.again(record.id)
     if cli.output.as_json:
         cli.output.document({"job": new})
     else:

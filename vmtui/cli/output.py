@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,14 @@ from typing import Any
 from vmtui.model.codec import to_plain
 from vmtui.model.errors import VmtuiError
 from vmtui.overview.words import pad, printable, width
+
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """A document; bytes of names in no encoding are escaped, as not every stream takes them."""
+    text = json.dumps(to_plain(value), ensure_ascii=False, indent=indent)
+    return _LONE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 class Output:
@@ -28,12 +37,12 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print the JSON document of a command."""
-        sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(_json(value, indent=2))
         sys.stdout.flush()
 
     def line(self, value: Any) -> None:
         """Print one JSON line while watching."""
-        sys.stdout.write(json.dumps(to_plain(value), ensure_ascii=False) + "\n")
+        sys.stdout.write(_json(value))
         sys.stdout.flush()
 
     def text(self, text: str = "") -> None:

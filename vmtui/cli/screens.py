@@ -23,7 +23,7 @@ _DAY = timedelta(hours=24)
 def pulse(cli: Cli) -> int:
     """Show what could be lost, what runs and what failed, on one page."""
     rows, away, _ = seen_vms(cli)
-    records = cli.jobs.list()
+    records = cli.jobs.recent(now() - _DAY)
     recent = [record for record in records if record.finished is not None and now() - record.finished < _DAY]
     results = Counter(record.state.value for record in recent)
     active = [record for record in records if not record.state.final]

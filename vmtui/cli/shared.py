@@ -18,7 +18,7 @@ from vmtui.model.errors import ExitCode, RefusedError, UsageError, error_from_js
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.settings import Settings
-from vmtui.overview.words import age, size
+from vmtui.overview.words import age, printable, size
 
 if TYPE_CHECKING:
     from vmtui.jobs import JobClient
@@ -105,8 +105,11 @@ def confirm(cli: Cli, what: str, *, yes: bool) -> None:
     Raises:
         RefusedError: They do not, or nobody can be asked.
     """
+    asked = not yes and sys.stdin.isatty() and not cli.output.as_json
+    if asked and cli.output.quiet:
+        click.echo(printable(what), err=True)  # nobody agrees to what was not said
     cli.output.say(what)
-    if yes or (sys.stdin.isatty() and not cli.output.as_json and click.confirm("Go on?", default=False, err=True)):
+    if yes or (asked and click.confirm("Go on?", default=False, err=True)):
         return
     raise RefusedError("CONFIRM-MISSING", "Nothing was done.", next_step="Say --yes.")
 

@@ -1,7 +1,7 @@
 """Serving an image of a stopped VM, or a new one, by the host's own qemu-nbd on a unix socket.
 
-The server's life line is our login: it ends with us, so an image is never held by a process that
-nobody owns. Image locks keep a VM from starting while its disk is served.
+The server's life line is our login: it ends with us, or after a while without a beat, as a host may not hear for
+hours that the network is gone. So an image is never held by a process that nobody owns. Image locks keep a VM from starting while its disk is served.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ EXPORT = "disk"
 
 _STOP_S = 60.0
 """Closing a large qcow2 image writes its metadata, which takes its time."""
+_SILENCE_S = 60
 _CONNECT_TRIES = 20
 _CONNECT_PAUSE_S = 0.1
 
 _SCRIPT = r"""
-name=$1 socket=$2
-shift 2
+name=$1 socket=$2 silence=$3
+shift 3
 trap '' HUP PIPE INT TERM
 umask 077
 ( trap - HUP PIPE INT TERM; exec "$@" ) &
@@ -36,7 +37,7 @@ while ! [ -S "$socket" ]; do
     sleep 0.05
 done
 echo ready
-cat >/dev/null
+while [ "$(timeout "$silence" dd bs=1 count=1 2>/dev/null)" = k ]; do :; done
 kill "$server" 2>/dev/null
 wait "$server"
 status=$?
@@ -78,7 +79,8 @@ class DiskServer:
         argv += [f"--bitmap={bitmap}" for bitmap in bitmaps]
         argv += ["--discard=unmap"] if writable else ["--read-only"]
         argv += [f"--socket={socket}", path]
-        self._line: LifeLine = session.lifeline(_SCRIPT, ["qemu-nbd", socket, *argv])
+        self._line: LifeLine = session.lifeline(_SCRIPT, ["qemu-nbd", socket, str(_SILENCE_S), *argv])
+        self._line.beat()
 
     def connect(self) -> Stream:
         """A new connection to it; its socket is there a moment before it listens, and before it opens the image.

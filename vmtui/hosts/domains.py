@@ -25,6 +25,8 @@ _POLL_S = 0.25
 _LIVE = libvirt.VIR_DOMAIN_XML_SECURE
 _INACTIVE = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE
 _AGENT_SHUTDOWN_S = 5
+_ASK_STOP_S = 75.0
+"""By the agent, libvirt itself waits up to 60 s until the agent is gone."""
 IMAGE_SOURCES = ("file", "block", "volume")
 """Kinds of sources whose images QEMU's tools can open by a path on the host."""
 
@@ -219,7 +221,7 @@ class Domain:
 
     def _ask_to_stop(self, flags: int) -> None:
         try:
-            self.call("shut the VM down", lambda domain: domain.shutdownFlags(flags), deadline_s=30.0)
+            self.call("shut the VM down", lambda domain: domain.shutdownFlags(flags), deadline_s=_ASK_STOP_S)
         except FailedError as error:
             if error.id != "LIBVIRT":  # no agent, no ACPI: the waiting tells
                 raise

@@ -15,6 +15,9 @@ from vmtui.calls import recorded
 from vmtui.hosts.channels import HostTransport
 from vmtui.model.errors import FailedError, UnreachableError
 
+_PART = ".part"
+"""Ends the name of a file that is not whole yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
@@ -92,14 +95,23 @@ class Files:
         return data
 
     def write_new(self, path: str, data: bytes, mode: int = 0o600) -> None:
-        """Make a new file; never replaces one.
+        """Make a new file, whole or not at all; never replaces one.
 
         Raises:
             FailedError: Something is there already, or the folder cannot be written.
         """
-        with self._calling("write", path) as client, client.open(path, "wxb") as file:
-            file.chmod(mode)
-            file.write(data)  # not pipelined: paramiko would drop the answer that says that the disk is full
+        if self.exists(path):
+            raise FailedError("TARGET-EXISTS", f"{path} on {self._host} is already there.", host=self._host)
+        part = path + _PART
+        try:
+            with self._calling("write", path) as client:
+                with client.open(part, "wb") as file:
+                    file.chmod(mode)
+                    file.write(data)  # not pipelined: paramiko would drop the answer that says that the disk is full
+                client.rename(part, path)
+        except FailedError:
+            self.remove(part)
+            raise
 
     def rename(self, old: str, new: str) -> None:
         """Rename; refuses when `new` is there."""
@@ -116,6 +128,11 @@ class Files:
             except FileNotFoundError:
                 return False
             return True
+
+    def remove_new(self, path: str) -> None:
+        """Remove what `write_new` made, or what one that died in it began. Safe to repeat."""
+        self.remove(path)
+        self.remove(path + _PART)
 
     def make_folder(self, path: str) -> None:
         """Make a folder (0700) that must not be there."""

@@ -8,7 +8,6 @@ silence, it acts by itself through virsh.
 
 from __future__ import annotations
 
-import threading
 from enum import StrEnum
 from typing import Self
 
@@ -48,8 +47,6 @@ while [ "$patience" -gt 0 ]; do
 done
 exit 1
 """
-
-_BEAT_S = 5.0
 
 
 class Duty(StrEnum):
@@ -91,14 +88,16 @@ class Guard:
     ) -> None:
         arguments = [session.remote_uri(), uuid, duty.value, str(silence_s), str(patience_s)]
         self._line: LifeLine = session.lifeline(_SCRIPT, arguments)
-        self._stop = threading.Event()
+        self._abandoned = False
         if beating:
-            threading.Thread(target=self._beat, name="guard", daemon=True).start()
+            self._line.beat()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._abandoned:
+            return
         if kind is None:
             self.dismiss()
         else:
@@ -106,7 +105,6 @@ class Guard:
 
     def dismiss(self) -> None:
         """All is done: the guard ends without acting."""
-        self._stop.set()
         try:
             self._line.send(b"d")
         except UnreachableError:
@@ -115,12 +113,5 @@ class Guard:
 
     def abandon(self) -> None:
         """Let the guard act now."""
-        self._stop.set()
+        self._abandoned = True
         self._line.end(0.0)
-
-    def _beat(self) -> None:
-        while not self._stop.wait(_BEAT_S):
-            try:
-                self._line.send(b"k")
-            except UnreachableError:
-                return  # the login is gone; the work finds out by itself

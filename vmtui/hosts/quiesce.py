@@ -47,25 +47,30 @@ def freeze(domain: Domain) -> Frozen:
     return Frozen(count, "" if count else "the guest agent froze no file system")
 
 
-def thaw(domain: Domain) -> str:
-    """Thaw all file systems. Safe to repeat, and on a guest that is not frozen.
+@dataclass(frozen=True, slots=True)
+class Thawed:
+    """Result of a thaw."""
 
-    Returns:
-        Why it failed; empty when it did not.
-    """
+    count: int
+    """File systems that were frozen until now."""
+    problem: str
+    """Why it failed; empty when it did not."""
 
-    def ask(handle: libvirt.virDomain) -> None:
+
+def thaw(domain: Domain) -> Thawed:
+    """Thaw all file systems. Safe to repeat, and on a guest that is not frozen; never raises."""
+
+    def ask(handle: libvirt.virDomain) -> int:
         handle.agentSetResponseTimeout(_AGENT_S, 0)
         try:
-            handle.fsThaw()
+            return int(handle.fsThaw())
         finally:
             handle.agentSetResponseTimeout(libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0)
 
     try:
-        domain.call("thaw the file systems", ask, deadline_s=_CALL_S)
+        return Thawed(domain.call("thaw the file systems", ask, deadline_s=_CALL_S), "")
     except VmtuiError as error:
-        return _reason(error)
-    return ""
+        return Thawed(0, _reason(error))
 
 
 def answers(domain: Domain) -> bool:

@@ -8,7 +8,6 @@ when the job ends, as its socket then vanishes.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from vmtui.hosts.session import HostSession
@@ -19,7 +18,6 @@ ORPHAN_S = 3600
 """A job without a living worker is ended after this long [s]."""
 SILENCE_S = 60
 """A worker that sends no beat for this long is taken for dead [s]."""
-_BEAT_S = 5.0
 
 _SCRIPT = r"""
 uri=$1 uuid=$2 socket=$3 mark=$4 reserve=$5 orphan=$6 silence=$7
@@ -107,12 +105,10 @@ class Sentry:
             str(SILENCE_S),
         ]
         self._line = session.lifeline(_SCRIPT, arguments)
-        self._stop = threading.Event()
-        threading.Thread(target=self._beat, name="sentry", daemon=True).start()
+        self._line.beat()
 
     def dismiss(self) -> None:
         """There is no job to watch: the sentry leaves."""
-        self._stop.set()
         try:
             self._line.send(b"q")
         except UnreachableError:
@@ -121,15 +117,7 @@ class Sentry:
 
     def leave(self) -> None:
         """We go; the sentry stays as long as the job does. Safe to repeat."""
-        self._stop.set()
         self._line.end(0.0)
-
-    def _beat(self) -> None:
-        while not self._stop.wait(_BEAT_S):
-            try:
-                self._line.send(b"k")
-            except UnreachableError:
-                return  # the login is gone; the work finds out by itself
 
 
 def ended_because(session: HostSession, mark: str) -> str:

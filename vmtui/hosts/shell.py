@@ -16,6 +16,7 @@ from vmtui.model.errors import FailedError, UnreachableError
 _OUTPUT_LIMIT = 16 << 20
 """No command of ours prints more; a host that does is cut off [bytes]."""
 _CHUNK = 64 << 10
+_BEAT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class LifeLine:
         self._name = arguments[0] if arguments else "sh"
         self._channel = _start(transport, host, shlex.join(["sh", "-c", script, "vmtui", *arguments]), deadline_s)
         self._rest = b""
+        self._ending = threading.Event()
         self.last_words = ""
         """What it said when it did not end well."""
         try:
@@ -170,6 +172,17 @@ class LifeLine:
                 "HOST-UNREACHABLE", f"{self._host}: a helper is gone: {error}.", host=self._host
             ) from error
 
+    def beat(self) -> None:
+        """Send it a `k` every few seconds from now on: a login may be cut without the host hearing of it for hours."""
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._ending.wait(_BEAT_S):
+            try:
+                self.send(b"k")
+            except UnreachableError:
+                return  # the login is gone; the work finds out by itself
+
     @property
     def alive(self) -> bool:
         """Whether it still runs, as far as is known."""
@@ -182,6 +195,7 @@ class LifeLine:
             Its exit status, or None when that did not come in time.
         """
         deadline = time.monotonic() + deadline_s
+        self._ending.set()
         try:
             self._channel.shutdown_write()
             while not self._channel.exit_status_ready():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -37,7 +36,6 @@ STALE_S = 120
 _OTHERS = "others"
 _OTHERS_LIMIT = 4096
 _OTHER = re.compile(r"vmtui-[0-9A-Za-z-]{8,26}")
-_BEAT_S = 5.0
 _PATIENCE_S = 600
 _LOOKS = 3
 """A VM that is being made while we die may appear a moment later, so the caretaker looks more than once."""
@@ -108,12 +106,10 @@ class Caretaker:
         arguments = [session.remote_uri(), uuid, folder, log_path(session, posixpath.basename(folder))]
         arguments += [str(SILENCE_S), str(_PATIENCE_S), str(_LOOKS), *others]
         self._line: LifeLine = session.lifeline(_CARETAKER, arguments)
-        self._stop = threading.Event()
-        threading.Thread(target=self._beat, name="caretaker", daemon=True).start()
+        self._line.beat()
 
     def dismiss(self) -> None:
         """All is cleared away: the caretaker ends without acting."""
-        self._stop.set()
         try:
             self._line.send(b"d")
         except UnreachableError:
@@ -122,15 +118,7 @@ class Caretaker:
 
     def abandon(self) -> None:
         """Let it act now."""
-        self._stop.set()
         self._line.end(0.0)
-
-    def _beat(self) -> None:
-        while not self._stop.wait(_BEAT_S):
-            try:
-                self._line.send(b"k")
-            except UnreachableError:
-                return  # the login is gone; the work finds out by itself
 
 
 # -- the VM --------------------------------------------------------------------------------------

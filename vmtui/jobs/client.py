@@ -6,14 +6,14 @@ import getpass
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vmtui.jobs import handover, worker
-from vmtui.jobs.database import APPLICATION, JOB_FORMAT, QUEUE, database_url, partition
+from vmtui.jobs.database import APPLICATION, AT_ONCE, JOB_FORMAT, QUEUE, database_url, partition
 from vmtui.model.codec import from_plain, parse_instant, to_plain
 from vmtui.model.errors import RefusedError, UsageError
 from vmtui.model.ids import JobId, new_id
@@ -75,18 +75,11 @@ class JobClient:
         )
         configured = self._settings.hosts.get(host)
         job = JobId(new_id(now))
-        self._client().enqueue(
-            {
-                "queue_name": QUEUE,
-                "workflow_name": kind.value,
-                "workflow_id": job,
-                "queue_partition_key": partition(host, vm, configured.jobs if configured is not None else 1)
-                if kind.takes_turns
-                else f"{kind} {job}",
-                "app_version": JOB_FORMAT,
-            },
-            to_plain(spec),
-        )
+        options = {"queue_name": AT_ONCE, "workflow_name": kind.value, "workflow_id": job, "app_version": JOB_FORMAT}
+        if kind.takes_turns:
+            turn = partition(host, vm, configured.jobs if configured is not None else 1)
+            options |= {"queue_name": QUEUE, "queue_partition_key": turn}
+        self._client().enqueue(options, to_plain(spec))
         return job
 
     def cancel(self, job: JobId, *, discard: bool = False) -> JobRecord:
@@ -121,21 +114,39 @@ class JobClient:
 
         Raises:
             UsageError: There is no such job.
-            RefusedError: Read-only mode.
+            RefusedError: Read-only mode; or it did what a plan or an explicit word was given for.
         """
         (row,) = self._client().list_workflows(workflow_ids=[self.get(job).id])
         spec = _spec(row)
+        _refuse_repeating(spec)
         return self.enqueue(spec.kind, spec.host, spec.vm, dict(spec.request))
 
     # -- looking ---------------------------------------------------------------------------------
 
-    def list(self, limit: int = 200) -> list[JobRecord]:
-        """Jobs, newest first."""
+    def newest(self, limit: int) -> list[JobRecord]:
+        """The newest jobs, newest first."""
         if not self._exists():
             return []
-        rows = self._client().list_workflows(limit=limit, sort_desc=True, application_name=None)
-        records = [self._remembered(row) for row in rows if row.name in list(JobKind)]
-        return sorted(records, key=lambda record: record.id, reverse=True)
+        return self._records(self._client().list_workflows(limit=limit, sort_desc=True, application_name=None))
+
+    def recent(self, since: datetime, limit: int = 200) -> list[JobRecord]:
+        """The newest jobs, however old all that have not ended, and all that ended since an instant; newest first."""
+        if not self._exists():
+            return []
+        from vmtui.jobs.usage import ACTIVE
+
+        ask = self._client().list_workflows
+        return self._records(
+            [
+                *ask(limit=limit, sort_desc=True, application_name=None),
+                *ask(status=ACTIVE, application_name=None),
+                *ask(completed_after=since.isoformat(), application_name=None),
+            ]
+        )
+
+    def _records(self, rows: Iterable[Any]) -> list[JobRecord]:
+        found = {row.workflow_id: row for row in rows if row.name in list(JobKind)}
+        return [self._remembered(found[job]) for job in sorted(found, reverse=True)]
 
     def get(self, job: str) -> JobRecord:
         """A job by its id or an unambiguous start of it.
@@ -293,3 +304,23 @@ def _asked_to_stop(row: Any) -> bool:
 
 def _instant(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _refuse_repeating(spec: JobSpec) -> None:
+    """Return if a job may be asked for by its id alone.
+
+    Raises:
+        RefusedError: It began with a plan, which was of that day; or it deletes what was named for it then.
+    """
+    if spec.kind.planned:
+        raise RefusedError(
+            "CONFIRM-MISSING",
+            f"A {spec.kind} begins with a fresh plan, so it is not run again from its job.",
+            next_step="Make the plan anew: vmtui restore POINT --plan, or vmtui prune --dry-run",
+        )
+    if spec.request.get("discard") or spec.request.get("give_up"):
+        raise RefusedError(
+            "CONFIRM-MISSING",
+            "That job deletes what was named for it; what would be deleted now may be something else.",
+            next_step="Say it anew: vmtui revert VM --discard, or vmtui repo repair --give-up POINT",
+        )

@@ -6,6 +6,8 @@ from vmtui.model.settings import Settings
 
 APPLICATION = "vmtui"
 QUEUE = "hosts"
+AT_ONCE = "at once"
+"""The queue of jobs that wait for no others."""
 JOB_FORMAT = "1"
 """Version of what waits in the queue and of what steps return. It changes when old jobs cannot be gone on
 with; an upgrade that leaves it alone takes running jobs up."""

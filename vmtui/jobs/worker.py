@@ -27,7 +27,7 @@ _READY_S = 30.0
 _POLL_S = 0.05
 _LOCK_TRIES = 20
 _CONCURRENCY = 4
-"""Jobs that one worker runs at once, over all hosts."""
+"""Jobs that take turns and that one worker runs at once, over all hosts."""
 _QUEUE_POLL_S = 0.25
 IDLE_S = 900.0
 """A worker that a client started by itself ends after this long without a job."""
@@ -97,13 +97,14 @@ def serve(settings: Settings, *, idle_exit: bool) -> None:
     """
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _take_lock(settings.state / _LOCK)
+    pid = settings.state / _PID
+    pid.unlink(missing_ok=True)  # of one that was killed: it would say too early that we take jobs
     _log_to(settings.state / _LOG)
     calls.write_to(settings.state / calls.FILE)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    pid = settings.state / _PID
     try:
         handover.listen(settings.state)
         busy = _launch(settings)
@@ -169,6 +170,7 @@ def _launch(settings: Settings) -> _Busy:
         polling_interval_sec=_QUEUE_POLL_S,
         on_conflict="always_update",
     )
+    DBOS.register_queue(database.AT_ONCE, polling_interval_sec=_QUEUE_POLL_S, on_conflict="always_update")
     logging.getLogger("vmtui.jobs").info("worker %s takes jobs", executor_id(settings))
     return _Busy()
 

@@ -292,5 +292,4 @@ def _clear(root: Path, record: _Record) -> None:
 def _worker(root: Path) -> Process | None:
     """The worker that serves the lab's configuration."""
     path = root / "state" / "worker.pid"
-    text = path.read_text().strip() if path.is_file() else ""
-    return processes.of_pid(int(text)) if text.isdigit() else None
+    return processes.naming(path.read_text(), root / "config.toml") if path.is_file() else None

@@ -60,6 +60,15 @@ def of_pid(pid: int) -> Process | None:
     return None if started is None else Process(pid, started)
 
 
+def naming(pid: str, path: Path) -> Process | None:
+    """The process of a pid file's text, if its command line names a path: the number may be another's by now."""
+    process = of_pid(int(pid)) if pid.strip().isdigit() else None
+    try:
+        return process if process and str(path).encode() in Path(f"/proc/{process.pid}/cmdline").read_bytes() else None
+    except OSError:
+        return None  # it ended in between
+
+
 def descendants(process: Process) -> list[Process]:
     """Children, their children, and so on."""
     parents: dict[int, list[int]] = {}

@@ -184,11 +184,9 @@ def virsh(site: Site, *arguments: str, stdin: str = "", timeout: float = 60.0) -
 
 def stop_guests(site: Site) -> None:
     """End every QEMU process of the site, also those of VMs that others defined there."""
-    guests = []
-    for path in (site.folder / "run" / "libvirt" / "qemu" / "run").glob("*.pid"):
-        text = path.read_text().strip()
-        if text.isdigit() and (process := processes.of_pid(int(text))) is not None:
-            guests.append(process)
+    marks = (site.folder / "run" / "libvirt" / "qemu" / "run").glob("*.pid")
+    found = [processes.naming(path.read_text(), site.folder) for path in marks]
+    guests = [process for process in found if process is not None]
     processes.stop(guests, _STOP_S)
 
 

@@ -35,6 +35,11 @@ class JobKind(StrEnum):
         return self not in (JobKind.VERIFY, JobKind.EXPORT)
 
     @property
+    def planned(self) -> bool:
+        """Whether the operator agreed to a plan, which holds for that day alone."""
+        return self in (JobKind.RESTORE, JobKind.GROUP_RESTORE, JobKind.INSTANT, JobKind.PRUNE)
+
+    @property
     def takes_turns(self) -> bool:
         """Whether it counts among the jobs that a host may have at once.
 

@@ -169,6 +169,12 @@ def load_view(repository: Repository, name: PointName, status: PointStatus) -> P
         return replace(unreadable(name, who_is(repository, name), error.cause), held=status.held)
 
 
+def with_status(view: PointView, status: PointStatus) -> PointView:
+    """A readable point with what its history says by now; the same object when that is nothing new."""
+    news = {name: getattr(status, name) for name in ("verified", "damaged", "held", "rehearsed", "proven")}
+    return view if all(getattr(view, name) == value for name, value in news.items()) else replace(view, **news)
+
+
 def who_is(repository: Repository, name: PointName) -> str:
     """host/name of a point's VM by the history beside an unreadable manifest; empty when that is gone as well."""
     try:

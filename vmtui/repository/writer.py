@@ -180,7 +180,7 @@ class BlobWriter:
         self._raise_failure()
         self._store.flush()
         failpoint("backup.packed")
-        packs, self._uploaded = self._uploaded, []
+        packs = self._uploaded
         if packs:
             name, data = segments.build(packs, self._keys)
             self._store.put(INDEX, name, data)
@@ -188,6 +188,7 @@ class BlobWriter:
             self._index.add(name, packs, self._health.reliable)
             with self._lock:
                 self._pending.clear()
+            self._uploaded = []  # not before: a repetition must name them, as their blobs are not stored again
         failpoint("backup.indexed")
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     session, notes = context.session, context.notes(plan.run)
     installed = notes.noted("installing") and not notes.noted("put back")
     if not plan.replaces_vm:
+        _refuse_started(context, plan)
         for saved in (item for item in plan.files if item.role == Role.SAVE and installed):
             _swap_back(session, saved, plan.run)  # libvirt undefines no VM that has saved memory
         _undefine_ours(context, plan)
@@ -40,7 +41,7 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
     record = record_path(plan.run, plan.disks)
     if plan.replaces_vm and record is not None:
         _definition_back(session, plan, record)
-        session.files.remove(record)
+        session.files.remove_new(record)
     remove_new(session, plan)
     remove_tpm_folders(session, plan)
     domain = Domain(session, plan.uuid)
@@ -52,6 +53,16 @@ def abandon(context: RestoreContext, plan: RestorePlan) -> None:
 def is_ours(context: RestoreContext, plan: RestorePlan) -> bool:
     """Whether the VM of that UUID is there, and was made by this run: a lost VM may come back by itself meanwhile."""
     return context.notes(plan.run).noted(MADE) and domains.exists(context.session, plan.uuid)
+
+
+def _refuse_started(context: RestoreContext, plan: RestorePlan) -> None:
+    """Return if the VM that this run made is off: what it writes is somebody's."""
+    if is_ours(context, plan) and Domain(context.session, plan.uuid).state().active:
+        raise FailedError(
+            "VM-STARTED",
+            f"Somebody started {plan.name} before its restore was complete. It was left running, with its disks.",
+            next_step="If it is not wanted: shut it down, undefine it with virsh, and delete its disks.",
+        )
 
 
 def _undefine_ours(context: RestoreContext, plan: RestorePlan) -> None:
@@ -109,4 +120,4 @@ def _definition_back(session: HostSession, plan: RestorePlan, record: str) -> No
 def remove_new(session: HostSession, plan: RestorePlan) -> None:
     """Remove what was written beside final names. Safe to repeat."""
     for place in places(plan):
-        session.files.remove(place.new_path(plan.run))
+        session.files.remove_new(place.new_path(plan.run))

@@ -134,9 +134,11 @@ def _frozen_view(context: RestoreContext, plan: RestorePlan, domain: Domain, che
         backup_job.begin(domain, socket, disks, None, deadline_s=_BEGIN_S)
         yield socket
     finally:
-        watcher.dismiss()
-        with contextlib.suppress(VmtuiError):  # the first error matters more; a successor ends it, or the sentry does
+        try:
             _end_own(context, plan, domain, socket, mark)
+            watcher.dismiss()
+        except VmtuiError:  # the first error matters more; the sentry ends the job of which nobody hears any more
+            watcher.leave()
 
 
 def _end_own(context: RestoreContext, plan: RestorePlan, domain: Domain, socket: str, mark: str) -> None:

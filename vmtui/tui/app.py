@@ -87,7 +87,7 @@ class VmtuiApp(KeyByKey, inherit_bindings=False):
         self.takes: list[Take] = []
         self.composer = Composer(settings, self.mailbox)
         self.jobs_feed = JobsFeed(settings, self.client, self.mailbox)
-        self.catalogue_feed = CatalogueFeed(settings, self.mailbox)
+        self.catalogue_feed = CatalogueFeed(settings, self.mailbox, self.picture.catalogue)
         self.host_feeds: dict[str, HostFeed] = {}
         self.drafts = Drafts()
 

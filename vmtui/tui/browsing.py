@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmtui.files import Browser, Entry
     from vmtui.files.entries import Place
     from vmtui.files.take import Taken
+    from vmtui.files.walk import Problem
     from vmtui.model.settings import Settings
 
 T = TypeVar("T")
@@ -80,15 +81,16 @@ def open_browser(settings: Settings, point: PointView) -> Browser:
     return Browser(repository, repository.points.load(PointName(point.uuid, point.id)))
 
 
-def found_below(browser: Browser, top: Place, pattern: str) -> list[tuple[Place, Entry]]:
-    """What a search finds, up to the limit. Blocks."""
+def found_below(browser: Browser, top: Place, pattern: str) -> tuple[list[tuple[Place, Entry]], list[Problem]]:
+    """What a search finds, up to the limit, and what it could not look into. Blocks."""
     from itertools import islice
 
-    from vmtui.files.walk import Problem, find
+    from vmtui.files.walk import find
     from vmtui.model.progress import SilentWatch
 
     problems: list[Problem] = []
-    return list(islice(find(browser, top, pattern, SilentWatch(), problems.append), FOUND_LIMIT))
+    found = list(islice(find(browser, top, pattern, SilentWatch(), problems.append), FOUND_LIMIT))
+    return found, problems
 
 
 @dataclass(frozen=True, slots=True)

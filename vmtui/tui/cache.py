@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ def save_picture(state: Path, picture: Picture) -> None:
         temporary.write_text(json.dumps(to_plain(saved)), encoding="utf-8")
         temporary.replace(state / _FILE)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a file system that became read-only
+            temporary.unlink(missing_ok=True)
 
 
 def load_picture(state: Path) -> Picture | None:

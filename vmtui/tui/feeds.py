@@ -19,7 +19,7 @@ from vmtui.model.host import Host, HostState
 from vmtui.model.ids import VmId, is_host_subject
 from vmtui.model.settings import Settings
 from vmtui.overview.catalogue import KnownVm
-from vmtui.overview.points import PointView, load_view
+from vmtui.overview.points import PointView, load_view, with_status
 from vmtui.overview.vms import vm_rows
 from vmtui.overview.words import host_state
 from vmtui.tui import clock
@@ -37,6 +37,8 @@ _SLOW_FACTS_S = 60.0
 """Capabilities and pools are asked this often."""
 CATALOGUE_PERIOD_S = 10.0
 _STATS_S = 60.0
+_KEPT = timedelta(hours=24)
+"""Jobs that ended since then are all shown; of older ones, the newest."""
 _JOBS_BUSY_S = 0.5
 _JOBS_IDLE_S = 3.0
 _ROWS_S = 20.0
@@ -168,14 +170,20 @@ class HostFeed(Feed):
 
 
 class CatalogueFeed(Feed):
-    """Listens to the repository: points and what is known of them, under `catalogue`."""
+    """Listens to the repository: points and what is known of them, under `catalogue`.
 
-    def __init__(self, settings: Settings, mailbox: Mailbox) -> None:
+    Args:
+        settings: The configuration.
+        mailbox: Where its views go.
+        before: What was known of it; stands until it is read.
+    """
+
+    def __init__(self, settings: Settings, mailbox: Mailbox, before: CatalogueView) -> None:
         super().__init__("feed repository", mailbox)
         self._settings = settings
         self._repository: Repository | None = None
         self._views: dict[PointName, PointView] = {}
-        self._view = CatalogueView()
+        self._view = before
         self._stats_at = 0.0
 
     def look(self) -> float:
@@ -207,8 +215,8 @@ class CatalogueFeed(Feed):
                 new = load_view(repository, name, status)
                 if new.mode or name in lost or repository.points.exists(name):  # else it was pruned just now
                     self._views[name] = new
-            elif (old.verified, old.damaged, old.held) != (status.verified, status.damaged, status.held):
-                self._views[name] = replace(old, verified=status.verified, damaged=status.damaged, held=status.held)
+            else:
+                self._views[name] = with_status(old, status)
         newest_first = sorted(self._views.values(), key=lambda view: view.id, reverse=True)
         points = tuple(view for view in newest_first if not is_host_subject(view.uuid))
         of_hosts = tuple(view for view in newest_first if is_host_subject(view.uuid))
@@ -252,7 +260,7 @@ class JobsFeed(Feed):
             worker = is_alive(self._settings)
             marks = _marks(self._settings.state)
             if marks != self._seen or self._view.error is not None:
-                records = tuple(self._client.list())
+                records = tuple(self._client.recent(clock.now() - _KEPT))
                 self._seen = marks
                 self._view = replace(self._view, records=records, error=None)
             self._view = replace(self._view, worker=worker, as_of=clock.now())
@@ -305,7 +313,7 @@ class Composer(Feed):
             {name: _why_away(view) for name, view in hosts.items() if view.away or view.as_of is None},
             known_from(catalogue.points),
             clock.now(),
-            unknown_why(catalogue),
+            catalogue.unknown_why,
         )
         self.mailbox.put("rows", tuple(rows))
         return _ROWS_S
@@ -313,13 +321,6 @@ class Composer(Feed):
 
 def _why_away(view: HostView) -> str:
     return str(view.error["cause"]) if view.error is not None else f"{view.name} has not answered yet"
-
-
-def unknown_why(catalogue: CatalogueView) -> str:
-    """Why no age can be known; empty when it can."""
-    if catalogue.error is not None:
-        return f"the repository cannot be read: {catalogue.error['cause']}"
-    return "" if catalogue.as_of is not None else "the repository has not been read yet"
 
 
 def known_from(points: tuple[PointView, ...]) -> dict[VmId, KnownVm]:

@@ -26,7 +26,7 @@ def first_picture(settings: Settings) -> Picture:
     for name in settings.hypervisors:
         view = kept.hosts.get(name) or HostView(name, HostState.CONNECTING, now)
         hosts[name] = replace(view, state=HostState.CONNECTING, since=now, error=None)
-    first = Picture(hosts=hosts, catalogue=kept.catalogue, cached=kept.cached)
+    first = Picture(hosts=hosts, catalogue=replace(kept.catalogue, error=None), cached=kept.cached)
     return picture.with_log(first, journal.tail(settings.state))
 
 

@@ -74,6 +74,13 @@ class CatalogueView:
     host_points: tuple[PointView, ...] = ()
     """Points of hosts' own configuration, newest first."""
 
+    @property
+    def unknown_why(self) -> str:
+        """Why it is not known which points there are now; empty when it is."""
+        if self.error is not None:
+            return f"the repository cannot be read: {self.error['cause']}"
+        return "" if self.as_of is not None else "the repository has not been read yet"
+
 
 @dataclass(frozen=True, slots=True)
 class JobsView:

@@ -142,8 +142,13 @@ def not_restored(data: Data, error: Data, *, clean: bool) -> Data:
         clean: All that it had begun was taken back.
     """
     plan = from_plain(RestorePlan, data["plan"])
-    if clean or not plan.replaces_vm:
+    if clean:
         return error
+    if not plan.replaces_vm:
+        return error | {
+            "cause": f"{error['cause']} Not all that it had made of {plan.name} could be taken back: see the notes.",
+            "next_step": f"Look at {plan.name} on {plan.request.host}, and at its files; nothing of them is in use by vmtui.",
+        }
     vm, kept = f"{plan.request.host}/{plan.name}", record_path(plan.run, plan.disks)
     return error | {
         "cause": f"{error['cause']} {plan.name} could not be put back as it was: see the notes. Its old disks are kept.",

@@ -11,6 +11,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from vmtui.files.entries import Entry, Kind, Place, Volume
+from vmtui.files.walk import Problem
 from vmtui.model.errors import VmtuiError
 from vmtui.overview.files import changed_words, mode_words, name_words
 from vmtui.overview.points import PointView
@@ -241,7 +242,8 @@ class FilesPage(TableView):
         self._say(f"searching {pattern} below {place} …", "warn")
         self.lines()
 
-        def done(found: list[tuple[Place, Entry]]) -> None:
+        def done(answer: tuple[list[tuple[Place, Entry]], list[Problem]]) -> None:
+            found, problems = answer
             depth = len(place.path) + 1 if place.volume else 0
             self._search = pattern
             self._rows = tuple(
@@ -250,6 +252,9 @@ class FilesPage(TableView):
             self._fill(f"Nothing below {place} is named like {pattern}.")
             if len(found) == FOUND_LIMIT:
                 self._say(f"only the first {FOUND_LIMIT} are shown", "warn")
+                self.lines()
+            elif problems:
+                self._say(f"{len(problems)} not searched; {problems[0].path}: {problems[0].cause}", "bad")
                 self.lines()
 
         self.session.ask(lambda browser: found_below(browser, place, pattern), done, self._failed)

@@ -66,7 +66,7 @@ class JobPage(Page):
         record = self.record
         text = self.query_one("#text", Text)
         if record is None:
-            text.say([[("The job was put into the queue; nothing was heard of it yet.", "dim")]])
+            text.say([[(f"Nothing was heard of this job yet. If it is an old one: vmtui job show {self._job}", "dim")]])
         else:
             text.say(job_lines(record, clock.now(), worker=picture.jobs.worker))
 

@@ -54,7 +54,7 @@ class LogView(TableView):
 
     def row_text(self, row: LogEntry) -> str:
         """All of it."""
-        return f"{row.level} {row.source} {row.text} {row.error_id}"
+        return f"{row.level} {row.source} {row.text} {row.error_id} {row.job}"
 
     def row_fields(self, row: LogEntry) -> Mapping[str, Any]:
         """What can be asked."""

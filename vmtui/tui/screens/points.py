@@ -127,6 +127,9 @@ def point_text(row: PointView) -> str:
     return f"{row.host}/{row.vm} {row.id} {row.mode} {row.consistency} {row.damaged} {row.held or ''} {local(row.time)}"
 
 
+_NONE = "There are no restore points yet. 2 shows the VMs, b backs one up."
+
+
 class PointsView(TableView):
     """All restore points, newest first."""
 
@@ -138,12 +141,11 @@ class PointsView(TableView):
 
     def table_widget(self) -> VirtualTable[PointView]:
         """The table."""
-        return VirtualTable(
-            point_columns(with_vm=True), "There are no restore points yet. 2 shows the VMs, b backs one up.", id="table"
-        )
+        return VirtualTable(point_columns(with_vm=True), _NONE, id="table")
 
     def draw(self, picture: Picture, /) -> None:
         """Show points."""
+        self.table.empty = picture.catalogue.unknown_why or _NONE
         self.table.show(picture.catalogue.points)
 
     def focus_now(self) -> Focus:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 
+from vmtui.model.host import HostState
 from vmtui.model.job import JobKind, JobRecord, JobState
 from vmtui.model.policy import Status
 from vmtui.overview.vms import VmRow, count_by_status
@@ -69,7 +70,7 @@ class PulseView(Page):
     def status(self) -> list[Piece]:
         """Who answers, and what needs attention."""
         picture = self.ui.picture
-        answering = sum(1 for view in picture.hosts.values() if not view.away and view.as_of is not None)
+        answering = sum(1 for view in picture.hosts.values() if view.state is HostState.CONNECTED)
         urgent = sum(1 for row in picture.rows if row.stand.status in (Status.NEVER, Status.BREACHED, Status.UNKNOWN))
         worker = "worker alive" if picture.jobs.worker else "no worker (one starts with the first job)"
         parts: list[Piece] = [(f" {answering} of {len(picture.hosts)} hosts answer · {worker} · ", "")]
@@ -161,16 +162,18 @@ def running_words(active: tuple[JobRecord, ...], now: datetime) -> list[list[Pie
 
 
 def unprotected_words(rows: list[VmRow]) -> list[list[Piece]]:
-    """VMs without a good point, breached, or out of policy. Pure."""
+    """VMs without a good point, breached, not known, or out of policy. Pure."""
     open_ = [row for row in rows if row.stand.status in (Status.NEVER, Status.BREACHED)]
+    unknown = [row for row in rows if row.stand.status is Status.UNKNOWN]
     exempt = [row for row in rows if row.stand.status is Status.EXEMPT and row.state != "gone"]
-    if not open_ and not exempt:
+    listed = [*open_, *unknown, *exempt]
+    if not listed:
         return [[("✓ every VM that is seen has a good point", "good") if rows else ("no VM was seen yet", "dim")]]
     lines: list[list[Piece]] = []
-    for row in [*open_, *exempt][:_LISTED]:
+    for row in listed[:_LISTED]:
         why = row.stand.reason or (f"{ratio_text(row.stand.ratio)} breached" if row.stand.ratio else "never")
         lines.append([(f"{status_glyph(row.stand.status)} ", TONES[row.stand.status]), (f"{row.path:20} {why}", "")])
-    more = len(open_) + len(exempt) - _LISTED
+    more = len(listed) - _LISTED
     return [*lines, [(f"  {more} more (enter)", "dim")]] if more > 0 else lines
 
 
@@ -181,9 +184,12 @@ def host_lines(picture: Picture, now: datetime) -> list[list[Piece]]:
     for view in away[:_LISTED]:
         text, tone = host_words(view, now)
         lines.append([(f"{view.name:8} {text}", tone)])
-    here = [view for view in picture.hosts.values() if not view.away]
+    here = [view for view in picture.hosts.values() if view.state is HostState.CONNECTED]
     if here:
-        lines.append([(f"✓ {_names(here)}", "good" if all(view.as_of for view in here) else "dim")])
+        lines.append([(f"✓ {_names(here)}", "good")])
+    asked = [view for view in picture.hosts.values() if view.state is HostState.CONNECTING]
+    if asked:
+        lines.append([(f"… {_names(asked)}: asked, no answer yet", "dim")])
     catalogue = picture.catalogue
     if catalogue.error is not None:
         lines.append([(f"✗ repository: {catalogue.error['cause']}", "bad")])

@@ -16,6 +16,8 @@ from vmtui.tui.widgets.frame import Piece
 from vmtui.tui.widgets.table import VirtualTable
 from vmtui.tui.widgets.timeline import timeline
 
+_NONE = "This VM has no restore point yet. b backs it up."
+
 
 class VmPage(PointsView):
     """One VM and its points.
@@ -43,15 +45,14 @@ class VmPage(PointsView):
 
     def table_widget(self) -> VirtualTable[PointView]:
         """The table."""
-        return VirtualTable(
-            point_columns(with_vm=False), "This VM has no restore point yet. b backs it up.", id="table"
-        )
+        return VirtualTable(point_columns(with_vm=False), _NONE, id="table")
 
     def draw(self, picture: Picture, /) -> None:
         """Show the points of this VM."""
         if picture.catalogue.points is not self._points:
             self._points = picture.catalogue.points
             self._own = tuple(point for point in picture.catalogue.points if point.uuid == self._uuid)
+        self.table.empty = picture.catalogue.unknown_why or _NONE
         self.table.show(self._own)
 
     def focus_now(self) -> Focus:

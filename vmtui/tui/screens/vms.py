@@ -180,7 +180,10 @@ class VmsView(TableView):
         stand = row.at(clock.now().astimezone()).stand
         lines: list[list[Piece]] = [[(f"{row.name}", "strong"), (f" on {row.host}", "")]]
         newest = self._newest.get(row.uuid)
-        if newest is None:
+        unknown = self.ui.picture.catalogue.unknown_why
+        if newest is None and unknown:
+            lines.append([(f"No restore point of it is known: {unknown}", "unknown")])
+        elif newest is None:
             lines.append([("It has no restore point. ", "bad"), (f"Tier {stand.tier}, RPO {age(stand.rpo_s)}.", "")])
         else:
             lines.append(_newest_words(newest, stand.tier, stand.rpo_s))

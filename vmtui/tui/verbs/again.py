@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vmtui.model.ids import JobId
 from vmtui.model.job import JobKind, JobRecord
-from vmtui.model.point import Mode
+from vmtui.overview.again import object_of, what_again_does
 from vmtui.tui.dialogs.base import Confirm, Typed, word_to_type
 from vmtui.tui.verbs.backups import read_only
 from vmtui.tui.verbs.registry import Focus
@@ -14,13 +14,11 @@ from vmtui.tui.verbs.upkeep import GC_WORD
 
 if TYPE_CHECKING:
     from vmtui.tui.app import VmtuiApp
-
-_WORDS = {
-    JobKind.REPAIR: "It reads everything, makes the index anew, and saves what is whole from damaged packs.",
-    JobKind.REHEARSE: "A throw-away copy of the VM starts on the host, is watched, and is destroyed.",
-    JobKind.HOST_RESTORE: "The same parts are brought back; what was allowed to be replaced is replaced.",
-    JobKind.GC: "What no restore point needs is deleted.",
-    JobKind.REVERT: "The VM is shut down if it runs, and its old disks and definition come back.",
+_ANEW = {
+    JobKind.RESTORE: "a restore starts with a fresh plan: r on its point",
+    JobKind.INSTANT: "a restore starts with a fresh plan: r on its point",
+    JobKind.GROUP_RESTORE: "a restore starts with a fresh plan: mark the VMs, then r",
+    JobKind.PRUNE: "a prune starts with a fresh plan: 6, then f",
 }
 
 
@@ -29,23 +27,19 @@ def no_again(app: VmtuiApp, focus: Focus) -> str:
     if not focus.jobs or not focus.jobs[0].state.final:
         return "choose a job that has ended"
     record = focus.jobs[0]
-    if record.kind in (JobKind.RESTORE, JobKind.INSTANT):
-        return "a restore starts with a fresh plan: r on its point"
-    if record.kind is JobKind.GROUP_RESTORE:
-        return "a restore starts with a fresh plan: mark the VMs, then r"
-    if record.kind is JobKind.PRUNE:
-        return "a prune starts with a fresh plan: 6, then f"
+    if record.kind in _ANEW:
+        return _ANEW[record.kind]
     return read_only(app, [record.host]) if record.kind.changes else ""
 
 
 def again(app: VmtuiApp, focus: Focus) -> None:
     """Put the same job into the queue again, after the question that it began with."""
     record = focus.jobs[0]
-    words = _question(record)
+    words = what_again_does(record)
     if not words:
         _run(app, record)
         return
-    title = f"Run the {record.kind} of {_object(record)} again?"
+    title = f"Run the {record.kind} of {object_of(record)} again?"
 
     def answered(yes: bool | None) -> None:
         if yes:
@@ -59,20 +53,6 @@ def again(app: VmtuiApp, focus: Focus) -> None:
         app.push_screen(Confirm(title, lines, yes="Run it", opened_by=("a",)), answered)
 
 
-def _object(record: JobRecord) -> str:
-    return "/".join(part for part in (record.host, record.vm) if part) or "the repository"
-
-
-def _question(record: JobRecord) -> str:
-    """What has to be said before it runs again; empty where no guest and no data feel it. Pure."""
-    if record.kind is not JobKind.BACKUP:
-        return _WORDS.get(record.kind, "")
-    mode = record.result.get("mode")
-    if mode is None:  # it failed before it told of its mode
-        return "If it was a cold or a paused backup, the guest stops for it."
-    return "" if mode == Mode.HOT else f"It is a {mode} backup: the guest stops for it."
-
-
 def _word(record: JobRecord) -> str:
     """What must be typed; empty where yes is enough. Pure."""
     if record.kind is JobKind.GC:
@@ -82,7 +62,7 @@ def _word(record: JobRecord) -> str:
 
 def _run(app: VmtuiApp, record: JobRecord) -> None:
     def done(job: JobId) -> None:
-        app.say(f"job {job[-8:]}: {record.kind} of {_object(record)} queued again", job=job)
+        app.say(f"job {job[-8:]}: {record.kind} of {object_of(record)} queued again", job=job)
         app.jobs_feed.poke()
 
     app.in_background(lambda: app.client.again(record.id), done)

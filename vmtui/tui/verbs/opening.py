@@ -87,7 +87,7 @@ def _open_host(app: VmtuiApp, focus: Focus) -> None:
 
     host = focus.hosts[0]
     if host.state in (HostState.KEY_UNKNOWN, HostState.KEY_CHANGED):
-        trust(app, focus)
+        trust(app, host.name)
         return
     if host.state is HostState.LOGIN_REFUSED:
         ask_secret(app, focus)

@@ -151,7 +151,7 @@ def show_definition(app: VmtuiApp, focus: Focus) -> None:
     def done(text: str) -> None:
         _push(app, f"definition of {point.vm} in point {point.id}", [[(line, "")] for line in text.splitlines()], focus)
 
-    app.in_background(lambda: shown_definition(app.settings, point.uuid, point.id), done)
+    app.planning.run(lambda: shown_definition(app.settings, point.uuid, point.id), done, app.say_error)
 
 
 def no_point(_app: VmtuiApp, focus: Focus) -> str:

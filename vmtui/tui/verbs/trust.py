@@ -34,11 +34,15 @@ def no_trust(_app: VmtuiApp, focus: Focus) -> str:
     return "" if state in (HostState.KEY_UNKNOWN, HostState.KEY_CHANGED) else "its key is not in question"
 
 
-def trust(app: VmtuiApp, focus: Focus) -> None:
-    """Ask the host for its key, then the operator."""
-    name = focus.hosts[0].name
+def trust_chosen(app: VmtuiApp, focus: Focus) -> None:
+    """Ask the chosen host for its key, then the operator."""
+    trust(app, focus.hosts[0].name)
+
+
+def trust(app: VmtuiApp, name: str) -> None:
+    """Ask a configured host for its key, then the operator; it may be one without libvirt."""
     app.notify(f"asking {name} for its key", markup=False)
-    app.in_background(lambda: _ask(app, name), lambda shown: _show(app, name, shown))
+    app.planning.run(lambda: _ask(app, name), lambda shown: _show(app, name, shown), app.say_error)
 
 
 def _ask(app: VmtuiApp, name: str) -> Shown:
@@ -76,7 +80,7 @@ def _show(app: VmtuiApp, name: str, shown: Shown) -> None:
         return
     if shown.verdict == "known":
         app.say(f"the key of {name} is accepted already")
-        app.host_feeds[name].poke()
+        _poke(app, name)
         return
     lines = [
         where,
@@ -102,5 +106,9 @@ def _accept(app: VmtuiApp, shown: Shown) -> None:
 
 def _accepted(app: VmtuiApp, name: str, shown: Shown) -> None:
     app.say(f"{name} is trusted with {shown.fingerprint}")
+    _poke(app, name)
+
+
+def _poke(app: VmtuiApp, name: str) -> None:
     if name in app.host_feeds:
         app.host_feeds[name].poke()

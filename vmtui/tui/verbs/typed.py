@@ -204,7 +204,7 @@ def _host(app: VmtuiApp, words: Words) -> None:
     name = _need(words[1:], "host trust NAME")
     if name not in app.settings.hosts:
         raise unknown("host", name, app.settings.hosts)
-    trust.trust(app, Focus("hosts", hosts=(app.picture.hosts[name],)))
+    trust.trust(app, name)
 
 
 _HOST_VERBS = {"backup": "host.backup", "points": "nav.open", "diff": "host.changes", "restore": "host.restore"}
@@ -248,14 +248,15 @@ def _explain(app: VmtuiApp, words: Words) -> None:
 
 def _write(app: VmtuiApp, words: Words) -> None:
     """Save what is seen as text; a file that is there is not replaced."""
-    path = Path(_need(words, "w FILE")).expanduser()
+    path = Path(_need(words, "w FILE"))
     if app.page is None:
         return
     try:
+        path = path.expanduser()
         with path.open("x", encoding="utf-8") as out:
             out.write("\n".join(app.page.lines_shown()) + "\n")
-    except OSError as error:
-        app.say(f"{path} was not written: {error.strerror}", level="warning")
+    except (OSError, RuntimeError) as error:  # the second: ~ of a user that there is not
+        app.say(f"{path} was not written: {getattr(error, 'strerror', None) or error}", level="warning")
     else:
         app.say(f"what was seen is in {path}")
 

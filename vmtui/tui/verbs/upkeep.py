@@ -73,7 +73,7 @@ def no_work(app: VmtuiApp, _focus: Focus) -> str:
 def collect(app: VmtuiApp, _focus: Focus) -> None:
     """Count what no point needs, ask, and free it."""
     app.notify("counting what no point needs", markup=False)
-    app.in_background(lambda: _count(app), lambda found: _ask_collect(app, found))
+    app.planning.run(lambda: _count(app), lambda found: _ask_collect(app, found), app.say_error)
 
 
 def _count(app: VmtuiApp) -> Collected:

@@ -150,10 +150,10 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True, inherit_bindings=Fals
         elif self.reverse:
             rows.reverse()
         self._place = {row.id: place for place, row in enumerate(rows)}
-        if before is not None and before.id not in self._place and before.id == self._cursor and self._passes is None:
-            self._ghost = before
+        if before is not None and before.id not in self._place and before.id == self._cursor:
+            self._ghost = next((row for row in self._all if row.id == before.id), before)  # it may pass no longer
             at = min(self._at, len(rows))
-            rows.insert(at, before)
+            rows.insert(at, self._ghost)
             self._place = {row.id: place for place, row in enumerate(rows)}
         self._rows = rows
         self._at = self._place.get(self._cursor, min(self._at, max(0, len(rows) - 1)))

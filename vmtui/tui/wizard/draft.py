@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 
 from vmtui.model.ids import VmId
 from vmtui.model.job import JobKind, JobRecord, JobState
@@ -182,7 +182,7 @@ def changed(draft: Draft, setting: str, value: str) -> Draft:
     if kind == "write":
         return replace(draft, whole=value == WHOLE)
     if kind == "file":
-        return replace(draft, file=str(Path(value).expanduser().absolute()) if value else "")
+        return replace(draft, file=os.path.abspath(os.path.expanduser(value)) if value else "")  # noqa: PTH100, PTH111  # never raises
     if kind == "pool":
         return replace(draft, pools=_mapped(draft.pools, name, value))
     if kind == "network":
