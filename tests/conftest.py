@@ -24,13 +24,17 @@ settings.load_profile("vmtui")
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a lab of their own share one process, and come first: they take longest."""
+    """Tests that share a lab of their own share one process.
+
+    They come first, and those of the screens next: they take longest, and the last ones must be short, or one process
+    is left alone with them.
+    """
     for item in items:
         if _wants(item, "guests"):
             item.add_marker(pytest.mark.xdist_group("guests"))
         elif _wants(item, "own_lab"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: not _wants(item, "guests"))
+    items.sort(key=lambda item: (not _wants(item, "guests"), item.path.parent.name != "tui"))
 
 
 def _wants(item: pytest.Item | None, fixture: str) -> bool:
