@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from vmtui import keyring
 from vmtui.model.address import without_secrets
-from vmtui.model.errors import UsageError
+from vmtui.model.errors import UnreachableError, UsageError
 from vmtui.model.settings import Settings
-from vmtui.repository import DEFAULT_BLOCK_SIZE, ObjectStore, Repository, locked, mirror
+from vmtui.repository import DEFAULT_BLOCK_SIZE, ObjectStore, Repository, locked, mirror, remembered
 
 if TYPE_CHECKING:
     from vmtui.repository.store import SftpFiles
@@ -54,7 +54,7 @@ def open_copy(settings: Settings, source: Repository, name: str) -> Repository:
     Raises:
         UsageError: The configuration has no such copy.
         RefusedError: Something else is at its place.
-        UnreachableError: It cannot be reached.
+        UnreachableError: It cannot be reached, or it is not where it was before.
     """
     if name not in settings.copies:
         raise UsageError(
@@ -65,7 +65,25 @@ def open_copy(settings: Settings, source: Repository, name: str) -> Repository:
     copy = settings.copies[name]
     store = _store(settings, copy.url, copy.password_command)
     cache = settings.state / "cache" / "copies" / name
-    return mirror.open_copy(source, store, lambda: Repository(store, cache, lambda: passphrase(settings)))
+    seen = remembered.begun(cache, store.url)
+
+    def open_at() -> Repository:
+        try:
+            return Repository(store, cache, lambda: passphrase(settings))
+        except UsageError as error:
+            if error.id != "REPO-NOT-INITIALISED" or not seen.exists():
+                raise
+            raise UnreachableError(
+                "REPO-UNREACHABLE",
+                f"The copy {name} is not at {store.url}, where this machine has seen it.",
+                next_step=f"Mount its file system or start its service. To begin another one there: rm {seen}",
+                url=store.url,
+            ) from error
+
+    copy_there = mirror.open_copy(source, store, open_at)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+    return copy_there
 
 
 def _store(settings: Settings, url: str | None = None, password_command: tuple[str, ...] | None = None) -> ObjectStore:

@@ -173,6 +173,11 @@ def test_a_password_is_never_shown(key: str, secret: str, sign: str, indent: str
         b"password: |\n  Zqx\n",
         b"auth:\n  password:\n    Zqx\n",
         b"-----BEGIN RSA PRIVATE KEY-----\nZqx\n-----END RSA PRIVATE KEY-----\n",
+        b"-----BEGIN PGP PRIVATE KEY BLOCK-----\nZqx\n",
+        b"-----BEGIN OpenVPN Static key V1-----\nZqx\n",
+        b"[802-1x]\nmka-cak=Zqx\n",
+        b"#    wpa-psk Zqx\n",
+        b"<user><password>Zqx</password></user>\n",
         b"\x00\x01Zqx",
         b"\xff\xfeZqx",
         b"x" * 5000 + b"password=Zqx",
@@ -183,7 +188,7 @@ def test_hidden_or_not_kept_at_all(text: bytes) -> None:
 
 
 def test_what_is_no_password_stays() -> None:
-    text = b"max_clients = 20\n# passes values on\naddress 10.0.0.1/24\nbridge_ports eth0\nvnc_tls = 1\nid=lan\n"
+    text = b"max_clients = 20\n# passes values on\n# password of the guest\naddress 10.0.0.1/24\nbridge_ports eth0\nvnc_tls = 1\nid=lan\n"
     assert shown(text).content == text
 
 

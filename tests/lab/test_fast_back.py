@@ -508,3 +508,61 @@ def test_older_point_with_a_damaged_map_is_no_help(
     assert document["point"] == first
     assert not is_on_top(vm)
     assert_same(vm.contents(tmp_path / "after")["vda"], then)
+
+
+def test_a_disk_that_went_to_another_vm_is_not_replaced(
+    operator: Client, new_vm: Callable[..., TestVm], tmp_path: Path
+) -> None:
+    """Since the point was made the disk was detached, and another VM has it now."""
+    vm, other = new_vm([Spec("vda"), Spec("vdb")]), new_vm(started=False)
+    vm.write(0x41, 0, MIB)
+    point = operator.backup(vm)["point"]
+    vm.stop()
+    disk = vm.paths["vdb"]
+    vm.site.virsh("detach-disk", vm.name, "vdb", "--config")
+    vm.site.virsh("attach-disk", other.name, str(disk), "vdc", "--config", "--subdriver", "qcow2")
+    other.start()
+    before = {path.name for path in vm.site.images.iterdir()}
+    refused = operator.run("restore", point, "--in-place", "--yes", "--json")
+    assert (refused.code, refused.json["error"]["id"]) == (5, "PREFLIGHT"), str(refused)
+    assert f"{disk} on north belongs to another VM now: {other.name}" in refused.json["error"]["cause"]
+    assert {path.name for path in vm.site.images.iterdir()} == before
+    other.stop()
+    vm.site.virsh("undefine", vm.name, "--checkpoints-metadata")
+    refused = operator.run("restore", point, "--in-place", "--yes", "--json")
+    assert "belongs to another VM now" in refused.json["error"]["cause"]
+
+
+def test_a_bitmap_of_another_layer_tells_nothing(
+    operator: Client, new_vm: Callable[..., TestVm], tmp_path: Path
+) -> None:
+    """A script that makes a snapshot of the same name each night: libvirt begins its bitmap anew in each."""
+    vm = new_vm()
+    snap = vm.paths["vda"].with_suffix(".snap")
+
+    def snapshot() -> None:
+        diskspec = ("--diskspec", f"vda,file={snap}")
+        vm.site.virsh("snapshot-create-as", vm.name, "s1", "--disk-only", "--no-metadata", *diskspec)
+
+    def merge() -> None:
+        vm.site.virsh("blockcommit", vm.name, "vda", "--active", "--pivot", "--wait")
+        snap.unlink()
+
+    vm.write(0x41, 0, 12 * MIB)
+    snapshot()
+    wanted = operator.backup(vm)["point"]
+    then = vm.contents(tmp_path / "then")["vda"]
+    merge()
+    operator.backup(vm)
+    vm.write(0x42, 3 * MIB, MIB)
+    vm.io("flush")
+    snapshot()
+    vm.stop()
+    try:
+        document = in_place(operator, wanted)
+        assert document["bytes"] > 0
+        assert_same(raw_copy(snap, "qcow2", tmp_path / "back"), then)
+    finally:
+        vm.site.virsh("undefine", vm.name, "--checkpoints-metadata")
+        for path in vm.site.images.glob(f"{vm.name}*"):
+            path.unlink()

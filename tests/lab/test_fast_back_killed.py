@@ -206,3 +206,41 @@ def test_cut_off_for_good_is_undone_from_another_machine(
     case.assert_holds(case.now)
     assert case.defined == case.definition
     assert {item for item in case.there if ".reverted-" not in item} == case.files
+
+
+def test_of_two_restores_the_one_that_was_cut_off_is_undone_first(
+    case: Case, new_client: Callable[..., Client]
+) -> None:
+    """The definition names the first one still; its disks are below those of the second, which are the VM's own."""
+    case.restore()
+    case.vm.start()
+    case.vm.write(0xC7, 5 * MIB, MIB)
+    case.vm.stop()
+    between = case.vm.contents(case.folder / "between")["vda"]
+    start_and_die(case.client, "restore.swapped", "restore", case.point, "--in-place", "--yes")
+    other = new_client("other", repository=f"file://{case.client.repository}")
+    name = f"{case.vm.site.name}/{case.vm.name}"
+    refused = other.run("revert", name, "--discard", "--yes", "--json")
+    assert (refused.code, "KEPT-IN-USE" in refused.out + refused.err) == (5, True), str(refused)
+    other.ok("revert", name, "--yes")
+    case.assert_holds(between)
+    other.ok("revert", name, "--yes")
+    case.assert_holds(case.now)
+    assert case.defined == case.definition
+
+
+def test_a_snapshot_on_a_restored_disk_keeps_it_from_being_undone(case: Case) -> None:
+    case.restore()
+    case.vm.start()
+    overlay = case.vm.paths["vda"].with_suffix(".snap")
+    diskspec = ("--diskspec", f"vda,file={overlay}")
+    case.vm.site.virsh("snapshot-create-as", case.vm.name, "s1", "--disk-only", "--no-metadata", *diskspec)
+    case.vm.stop()
+    refused = case.client.run("revert", case.vm.name, "--yes", "--json")
+    assert (refused.code, refused.json["error"]["id"]) == (1, "VM-BUSY"), str(refused)
+    case.vm.start()
+    case.vm.site.virsh("blockcommit", case.vm.name, "vda", "--shallow", "--active", "--pivot", "--wait")
+    case.vm.stop()
+    overlay.unlink()
+    case.client.ok("revert", case.vm.name, "--yes")
+    case.assert_holds(case.now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.rehearsals import throw_away
 from tests.support.site import Site
 from tests.support.vms import MIB, TestVm, digest
 from vmtui.failpoint import NAMES
+from vmtui.hosts import throwaway
 
 NEVER = ("--wait", "serial:never said", "--timeout", "2s")
 """A VM without a system is decided upon soon."""
@@ -123,3 +125,38 @@ def test_leftovers_are_swept_and_what_is_tended_is_not(client: Client, resting: 
         (site.folder / "vmtui-00000002").rmdir()
         for name in (stale, fresh):
             (site.folder / "cache" / "libvirt" / "qemu" / "log" / f"{name}.log").unlink(missing_ok=True)
+
+
+def test_a_vm_that_somebody_destroyed_is_no_verdict(client: Client, resting: TestVm) -> None:
+    """The host, or somebody on it, ended it: that says nothing about the point."""
+    point = client.backup(resting, "--mode", "cold")["point"]
+    job = client.ok("rehearse", point, "--wait", "serial:never", "--timeout", "10m", "--detach", "--json").json["job"]
+    wait_until(lambda: client.ok("job", "show", job, "--json").json["phase"] == "boot", 60, "it runs")
+    (name,) = [name for name in resting.site.domains() if name.startswith("vmtui-rehearsal-")]
+    resting.site.virsh("destroy", name)
+    record = finish(client, job)
+    assert record["error"]["id"] == "REHEARSAL-UNTRIED", record
+    assert "destroyed" in record["error"]["cause"]
+    assert rehearsals(client, point) == []
+    assert throw_away(resting.site, job) == []
+
+
+def test_a_sweep_touches_no_folder_of_others(tmp_path: Path) -> None:
+    """Where everybody may write, anybody may make a folder of that name, or a link that has it."""
+    name = "vmtui-rehearsal-0123456789abcdef-0000000"
+    for number in "12":
+        (tmp_path / "there" / f"{name}{number}").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    link = tmp_path / "there" / f"{name}3"
+    link.symlink_to(tmp_path / "elsewhere")
+    found = subprocess.run(
+        ["sh", "-c", throwaway._STALE, "stale", f"{tmp_path}/there", "vmtui-rehearsal-", "0"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.split() == [f"{tmp_path}/there/{name}{number}" for number in "12"]
+    assert subprocess.run(["sh", "-c", throwaway._CLEAR, "clear", str(link)]).returncode != 0
+    assert (tmp_path / "elsewhere" / "file").exists()
+    assert subprocess.run(["sh", "-c", throwaway._CLEAR, "clear", found.stdout.split()[0]]).returncode == 0

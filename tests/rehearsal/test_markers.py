@@ -23,7 +23,20 @@ def test_what_is_written_is_understood(text: str, marker: Marker) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "serial:", "serial:(", "ssh:0", "ssh:99999", "http:80:", "telnet", "http:/a b", "http:/\r\nX"]
+    "text",
+    [
+        "",
+        "serial:",
+        "serial:(",
+        "ssh:0",
+        "ssh:99999",
+        "http:80:",
+        "telnet",
+        "http:/a b",
+        "http:/\r\nX",
+        "serial:.*",
+        "serial:(login|)",
+    ],
 )
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(UsageError):

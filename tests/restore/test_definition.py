@@ -160,3 +160,15 @@ def test_restored_medium_is_in_its_drive() -> None:
     assert (disk.get("type"), source.attrib) == ("file", {"file": "/new/seed.iso"})
     assert disk.find("readonly") is not None
     assert not any("taken out" in change for change in changes)
+
+
+def test_a_block_device_that_took_scsi_commands_becomes_a_disk() -> None:
+    lun = "<disk type='block' device='lun' rawio='yes' sgio='filtered'><driver name='qemu' type='raw'/>"
+    lun += "<source dev='/dev/sdb'/><target dev='sda' bus='scsi'/></disk>"
+    root, _ = fitted(domain(lun), replace(TARGET, disks={**TARGET.disks, "sda": ("/new/sda.qcow2", "qcow2")}))
+    disk = root.findall("./devices/disk")[1]
+    source = disk.find("source")
+    assert source is not None
+    assert (disk.get("type"), disk.get("device"), source.get("file")) == ("file", "disk", "/new/sda.qcow2")
+    assert disk.get("rawio") is None
+    assert disk.get("sgio") is None

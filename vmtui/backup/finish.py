@@ -156,7 +156,7 @@ def commit(
     context.watch.phase("commit")
     name = PointName(plan.request.vm, outcome.point)
     if context.repository.points.exists(name):
-        return context.repository.points.load(name)
+        return context.repository.points.load_committed(name)
     writer.settle()
     context.repository.session(plan.run).require(context.now())
     checkpoint = _checkpoint(context, plan) if outcome.tracked else None

@@ -125,7 +125,10 @@ class Folder:
         if (found.st_dev, found.st_ino) != identity:
             os.unlink(part, dir_fd=self.handle)
             return False
-        self.name(part, step)
+        try:
+            self.name(part, step)
+        except OSError as error:
+            raise _failed(name, error) from error
         return True
 
     def name(self, part: bytes, step: bytes) -> None:

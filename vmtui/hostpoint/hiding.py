@@ -8,14 +8,14 @@ from dataclasses import dataclass
 HIDDEN = "(hidden)"
 _NAME = (
     r"(?<![\w.-])[\w.-]*(?:pass(?:w(?:or)?d|phrase|code)?|pw|psk|secret|private[-_]?key|preshared[-_]?key|wep[-_]?(?:tx)?[-_]?key\d*"
-    r"|wireless[-_]?key\d*|token|credentials?|api[-_]?key|community|\bpin\b|\bkey\d*\b|\bprivate\b|\bshared\b)[\w.-]*"
+    r"|wireless[-_]?key\d*|token|cak|credentials?|api[-_]?key|community|\bpin\b|\bkey\d*\b|\bprivate\b|\bshared\b)[\w.-]*"
 )
 _LONG = 1000
 """A longer line is no setting; looking for names in it would take long [characters]."""
-_ASSIGNED = re.compile(rf"(?P<name>[\"']?{_NAME}[\"']?)(?P<sign>\s*[:=]\s*|\s+)(?P<value>\S.*)$", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"(?P<name>[\"']?{_NAME}[\"']?)(?P<sign>\s*[:=]\s*|>\s*|\s+)(?P<value>\S.*)$", re.IGNORECASE)
 _OPEN = re.compile(rf"{_NAME}[\"']?\s*[:=]\s*(?:[|>][-+0-9]*\s*)?$", re.IGNORECASE)
 """The value is on the lines that follow."""
-_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_BLOCK = re.compile(r"-----BEGIN [^-]*(?:PRIVATE KEY|Static key)[^-]*-----", re.IGNORECASE)
 _SECTION = re.compile(r"\s*\[(?P<name>[^]]*)\]\s*$")
 _ANY = re.compile(r"(?P<name>[^=:#;]+)(?P<sign>\s*[=:]\s*)(?P<value>\S.*)$")
 _COMMENT = ("#", ";", "//")
@@ -67,8 +67,8 @@ def _hide(line: str, *, everything: bool) -> str:
     match = _ASSIGNED.search(line) if not everything else _ANY.search(line) or _ASSIGNED.search(line)
     if match is None or _HARMLESS.fullmatch(match["value"]):
         return line
-    if match["sign"].isspace() and line.lstrip().startswith(_COMMENT):
-        return line  # prose about passwords
+    if match["sign"].isspace() and line.lstrip().startswith(_COMMENT) and len(match["value"].split()) > 1:
+        return line  # prose about passwords; one word alone may be one that was commented out
     return f"{line[: match.start('value')]}{HIDDEN}"
 
 

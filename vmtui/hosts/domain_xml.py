@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, ParseError
 
@@ -131,6 +131,23 @@ def networks(domain: Element) -> tuple[tuple[str, str], ...]:
         attribute = {"network": "network", "bridge": "bridge", "direct": "dev"}.get(kind)
         result.append((kind, source.get(attribute, "") if source is not None and attribute else ""))
     return tuple(result)
+
+
+def used_files(domain: Element, pools: Mapping[str, str]) -> Iterator[str]:
+    """Files of disks, of what is below them as far as the XML tells, and of firmware variables.
+
+    Args:
+        domain: The definition.
+        pools: Folders of storage pools by name.
+    """
+    for source in domain.findall("./devices/disk//source"):
+        folder, volume = pools.get(source.get("pool", "")), source.get("volume")
+        path = source.get("file") or source.get("dev") or (f"{folder}/{volume}" if folder and volume else "")
+        if path:
+            yield posixpath.normpath(path)
+    nvram = text_of(domain, "./os/nvram")
+    if nvram:
+        yield posixpath.normpath(nvram)
 
 
 def macs(domain: Element) -> tuple[str, ...]:

@@ -78,14 +78,14 @@ done
 _STALE = r"""
 now=$(date +%s)
 for folder in "$1"/"$2"*; do
-    [ -d "$folder" ] || continue
+    [ -d "$folder" ] && [ -O "$folder" ] && ! [ -L "$folder" ] || continue # others write there as well
     touched=$(stat -c %Y "$folder/alive" 2>/dev/null || stat -c %Y "$folder")
     [ $((now - touched)) -ge "$3" ] && echo "$folder"
 done
 exit 0
 """
 
-_CLEAR = 'rm -f "$1"/* && rmdir "$1"'
+_CLEAR = '[ -O "$1" ] && ! [ -L "$1" ] && rm -f "$1"/* && rmdir "$1"'
 
 
 class Caretaker:

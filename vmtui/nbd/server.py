@@ -28,6 +28,7 @@ _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 64 << 20
 """Data that one connection may have in memory [bytes]; one longest request always goes."""
 _MAX_CONNECTIONS = 16
+"""At least; a client may hold two for each export."""
 _MAX_DESCRIPTORS = 4096
 """Of one block status answer; a client asks on where it ended."""
 _MAX_PIECES = 32
@@ -47,6 +48,7 @@ class NbdServer:
 
     def __init__(self, exports: Mapping[str, Export], trouble: Trouble | None = None) -> None:
         self._exports = dict(exports)
+        self._most = max(_MAX_CONNECTIONS, 2 * len(self._exports) + 4)
         self._trouble = trouble or _ignore
         self._lock = threading.Lock()
         self._open: set[Stream] = set()
@@ -59,7 +61,7 @@ class NbdServer:
             stream: Connected; owned from now on.
         """
         with self._lock:
-            taken = not self._closed and len(self._open) < _MAX_CONNECTIONS
+            taken = not self._closed and len(self._open) < self._most
             if taken:
                 self._open.add(stream)
         try:

@@ -67,9 +67,11 @@ def parse_marker(text: str) -> Marker:
     kind, colon, rest = text.partition(":")
     if kind == MarkerKind.SERIAL and colon and rest:
         try:
-            re.compile(rest)
+            anything = re.search(rest, "", re.MULTILINE)
         except re.error as error:
             raise UsageError("NAME-BAD", f"--wait {text!r}: {error}.", next_step=_EXAMPLE) from error
+        if anything is not None:
+            raise UsageError("NAME-BAD", f"--wait {text!r} is met by a silent console too.", next_step=_EXAMPLE)
         return Marker(MarkerKind.SERIAL, pattern=rest)
     if (ssh := _SSH.fullmatch(text)) is not None:
         return Marker(MarkerKind.SSH, port=_port(text, ssh["port"], SSH_PORT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import time
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _LAST_WORDS_S = 1.0
 """A dying system is given so long to say the rest."""
 _PANIC_LINE = re.compile(r"Kernel panic - not syncing[^\n]*")
 _PANIC_END = "end Kernel panic"
+_ENDED = re.compile(r"shutting down, reason=(\w+)")
+_LOG_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,10 @@ class Watcher:
         self._domain.resume()
         deadline = self._began + self._plan.request.timeout_s
         waiting = False
+        looked = self._began
         while time.monotonic() < deadline:
             self._context.watch.check()
+            looked = self._refuse_sleep(looked)
             if fault := self.fault():
                 return Seen(fault=fault)
             if words := self._sign():
@@ -91,6 +96,13 @@ class Watcher:
                 self._context.watch.phase("wait for the marker")
             time.sleep(_POLL_S)
         return Seen(fault=f"{self._marker.words} did not come within {self._plan.request.timeout_s:g} s")
+
+    def _refuse_sleep(self, looked: float) -> float:
+        """Return now if we have not been away for so long that the caretaker took us for dead."""
+        now = time.monotonic()
+        if now - looked > throwaway.SILENCE_S:
+            raise untried(self._plan, f"this machine stood still for {now - looked:.0f} s")
+        return now
 
     def check(self) -> Ran:
         """Run the check command.
@@ -144,6 +156,8 @@ class Watcher:
             )
         if standing.panicked or live.console.panicked:
             return self._last_words()
+        if standing.state is None:
+            self._refuse_ended_by_host()
         if standing.state in (None, DomainState.SHUTDOWN, DomainState.SHUT_OFF):
             return "it powered itself off"
         if standing.state is DomainState.CRASHED:
@@ -152,6 +166,22 @@ class Watcher:
         if standing.io_error:
             self._go_on()
         return ""
+
+    def _refuse_ended_by_host(self) -> None:
+        """Return if the VM went by itself, as far as libvirt's own log of it tells.
+
+        Raises:
+            RefusedError: Its QEMU was killed, crashed, or was destroyed by somebody.
+        """
+        session = self._live.session
+        log = throwaway.log_path(session, posixpath.basename(self._live.folder))
+        try:
+            text = session.files.read(log, _LOG_LIMIT).decode("utf-8", "replace")
+        except FailedError:
+            return  # this account may not read it
+        reasons = _ENDED.findall(text)
+        if reasons and reasons[-1] != "shutdown":
+            raise untried(self._plan, f"its QEMU did not end by itself there: {reasons[-1]}")
 
     def _go_on(self) -> None:
         """A read may have met a gap between two logins of the offer; it is tried again, for a while."""

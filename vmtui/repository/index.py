@@ -112,8 +112,9 @@ class Index:
                 if packs is not None:
                     self.add(name, packs, reliable)
                 replaced |= packs is None and name not in damage
-            if known - present:
-                self._replace(known - present, lambda name: _read_if_there(store, name, keys, damage) or [])  # noqa: B023  # called at once
+            gone = {name for name in known - present if store.size(INDEX, name) is None}  # a listing may be old
+            if gone:
+                self._replace(gone, lambda name: _read_if_there(store, name, keys, damage) or [])  # noqa: B023  # called at once
             if not replaced:
                 break  # else what was in it is in a segment that the listing does not show
         return list(damage.values())

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from vmtui.model.errors import DamageError, FailedError, RefusedError, UsageError
 from vmtui.model.ids import JobId
 from vmtui.model.pace import Pace
+from vmtui.model.point import EventKind
 from vmtui.model.progress import Watch
 from vmtui.repository import segments
 from vmtui.repository.health import named_garbage, quarantined
@@ -200,13 +201,21 @@ class _Mirror:
 
     def _put_pack(self, pack: str, data: bytes, *, replaces: bool) -> bool:
         """Send a pack; False when the copy keeps a damaged one in its place, as nothing may be replaced there."""
-        try:
+        if not replaces:
             self._copy.store.put(PACKS, pack, data)
-        except RefusedError:
-            if not replaces:
-                raise
+        elif not self._replace(PACKS, pack, data):
             self._bad.add(pack)
-            self._note(damaged(PACKS, pack, "at the copy, which lets nobody replace it"))
+            return False
+        return True
+
+    def _replace(self, namespace: str, name: str, data: bytes) -> bool:
+        """Put an object whose bytes are right; False when the copy keeps a damaged one in its place."""
+        try:
+            self._copy.store.put(namespace, name, data)
+        except RefusedError:
+            if self._copy.store.size(namespace, name) is None:
+                raise
+            self._note(damaged(namespace, name, "at the copy, which lets nobody replace it"))
             return False
         return True
 
@@ -222,9 +231,8 @@ class _Mirror:
 
     def _copy_segments(self, wanted: dict[str, list[_Pack]]) -> bool:
         here, there = self._sizes(self._source, INDEX), self._sizes(self._copy, INDEX)
-        if self._bad:
-            self._copy.sync()
-        for name in sorted(name for name in wanted if here.get(name) != there.get(name)):
+        rotten = {str(error.facts.get("object", "")).rpartition("/")[2] for error in self._copy.sync()}
+        for name in sorted(name for name in wanted if here.get(name) != there.get(name) or name in rotten):
             try:
                 self._copy_segment(name, whole=not any(pack.name in self._bad for pack in wanted[name]))
             except DamageError:
@@ -239,7 +247,7 @@ class _Mirror:
         if whole:
             data = self._source.store.get(INDEX, name)
             segments.check_name(name, data)
-            self._copy.store.put(INDEX, name, data)
+            self._replace(INDEX, name, data)
             return
         without = self._bad | {record.name for record in self._copy.index.all_packs()}
         packs = segments.read(self._source.store, name, self._source.keys)
@@ -251,6 +259,7 @@ class _Mirror:
 
     def _copy_points(self, points: list[PointName]) -> bool:
         here, there = self._sizes(self._source, POINTS), self._sizes(self._copy, POINTS)
+        rotten = self._rotten_manifests()
         reach = Reach(self._copy, self._watch)
         condemned = {pack for named in named_garbage(self._copy.records) for pack in named.packs}
         broken = self._bad | quarantined(self._copy.records)
@@ -258,7 +267,7 @@ class _Mirror:
             self._copy.prefer_reliable()
         for name in points:
             self._watch.check()
-            if here.get(name.key) == there.get(name.key):
+            if here.get(name.key) == there.get(name.key) and name not in rotten:
                 continue
             try:
                 data = self._source.store.get(POINTS, name.key)
@@ -276,11 +285,21 @@ class _Mirror:
             if condemned & reach.packs.keys():
                 raise _condemned()
             self._keep()
-            self._copy.store.put(POINTS, name.key, data)
+            self.result.points += self._replace(POINTS, name.key, data)
             self._copy.store.flush()
-            self.result.points += 1
         self._copy_events({name.key for name in self._copy.points.names()})
         return True
+
+    def _rotten_manifests(self) -> set[PointName]:
+        """Manifests at the copy that are not as written, among those of which somebody said that they are damaged."""
+        found = set()
+        for name, entries in self._copy.points.history_keys().items():
+            if any(key.endswith(f".{EventKind.DAMAGED}") for key in entries) and self._copy.points.exists(name):
+                try:
+                    self._copy.points.load(name)
+                except DamageError:
+                    found.add(name)
+        return found
 
     def _moved(self) -> bool:
         """Whether the source has packs that the copy does not know."""

@@ -138,7 +138,21 @@ class Points:
         name = PointName(point.vm_uuid, point.id)
         data = self._records.put(POINTS, name.key, to_plain(point))
         failpoint("backup.committed")
-        if not self._events(name):
+        self._tell_committed(name, point, data)
+
+    def load_committed(self, name: PointName) -> RestorePoint:
+        """The manifest of a point that a run has put already; it may have died before it said so in the history.
+
+        Raises:
+            DamageError: As for `load`.
+            FailedError, UnreachableError: As for `commit`.
+        """
+        point = self.load(name)
+        self._tell_committed(name, point, self._store.get(POINTS, name.key))
+        return point
+
+    def _tell_committed(self, name: PointName, point: RestorePoint, data: bytes) -> None:
+        if not any(_kind(key) == EventKind.COMMITTED for key in self._events(name)):
             digest = hashlib.sha256(data).hexdigest()
             who = f"{point.host}/{point.vm_name}"
             self.record(name, PointEvent(EventKind.COMMITTED, point.finished, who, manifest=digest))
@@ -193,13 +207,18 @@ class Points:
 
     # -- its history -----------------------------------------------------------------------------
 
-    def record(self, name: PointName, event: PointEvent) -> bool:
+    def record(self, name: PointName, event: PointEvent, *, overrules: bool = False) -> bool:
         """Add an entry to a point's history, durably.
+
+        Args:
+            name: The point.
+            event: The entry.
+            overrules: It comes after all that was said before, whatever clock the others had.
 
         Returns:
             Whether the point still stands; the entry of one that was deleted meanwhile is taken back.
         """
-        key = f"{name.key}.{new_id(event.time)}.{event.kind}"
+        key = f"{name.key}.{new_id(self._after_all(name, event.time) if overrules else event.time)}.{event.kind}"
         self._records.put(EVENTS, key, to_plain(event))
         if self.exists(name):
             return True
@@ -224,11 +243,13 @@ class Points:
         self._say(name, EventKind.RELEASED, "", now)
 
     def _say(self, name: PointName, kind: EventKind, detail: str, now: datetime) -> None:
-        """Record something that overrules all that was said before, whatever clock the others had."""
-        before = [at for key in self._events(name) if (at := _said_at(key)) is not None]
-        after_all = max([now, *(at + timedelta(milliseconds=1) for at in before)])
-        if not self.record(name, PointEvent(kind, after_all, detail)):
+        if not self.record(name, PointEvent(kind, now, detail), overrules=True):
             raise UsageError("NAME-UNKNOWN", f"The point {name.id} was deleted meanwhile.", point=name.id)
+
+    def _after_all(self, name: PointName, now: datetime) -> datetime:
+        """Now, or an instant after all entries of a history, if that is later."""
+        before = [at for key in self._events(name) if (at := _said_at(key)) is not None]
+        return max([now, *(at + timedelta(milliseconds=1) for at in before)])
 
     def history(self, name: PointName) -> list[PointEvent]:
         """A point's history, oldest first.
@@ -315,15 +336,29 @@ class Points:
             status = self._advance(status, key)
         return status
 
-    def check_manifest(self, name: PointName) -> None:
+    def history_keys(self) -> dict[PointName, list[str]]:
+        """Names of all entries by point, oldest first: one listing instead of one for each point."""
+        found: dict[PointName, list[str]] = {}
+        for item in self._store.list(EVENTS):
+            match = _EVENT.fullmatch(item.name)
+            if match is not None:
+                found.setdefault(PointName(VmId(match["vm"]), PointId(match["point"])), []).append(item.name)
+        return found
+
+    def check_manifest(self, name: PointName, entries: list[str] | None = None) -> None:
         """Compare a manifest with what was recorded when it was committed.
+
+        Args:
+            name: The point.
+            entries: From `history_keys`, where many points are checked.
 
         Raises:
             DamageError: They differ, or either is damaged.
         """
         data = self._store.get(POINTS, name.key)
         self.parse(name, data)
-        for event in self.history(name):
+        keys = self._events(name) if entries is None else entries
+        for event in [self._event(key) for key in keys if _kind(key) in list(EventKind)]:
             if event.kind is EventKind.COMMITTED and event.manifest != hashlib.sha256(data).hexdigest():
                 raise damaged(POINTS, name.key, "it is not the manifest that was committed")
 

@@ -63,28 +63,34 @@ class Reach:
         return marks is not None and bool(marks[location.entry.number >> 3] >> (location.entry.number & 7) & 1)
 
     def _descend(self, ids: Iterable[bytes], level: int) -> None:
-        """Mark nodes of a level (blocks, when it is below 0) and what is below those that are new."""
+        """Mark nodes of a level (blocks, when it is below 0) that are new, each after all that is below it.
+
+        So a node that is marked needs no second look, also after a walk that met damage.
+        """
         self._watch.check()
         wanted = [item for item in dict.fromkeys(ids) if item != ZERO_ID]
-        fresh = []
+        fresh: dict[bytes, Location] = {}
         for item, place in zip(wanted, self._repository.index.find(wanted), strict=True):
             if place is None:
                 raise lost_blob(item)
-            if self._mark(place):
-                fresh.append(item)
-        for data in self._blobs.nodes(fresh) if level >= 0 else ():
+            if not self.needs(place):
+                fresh[item] = place
+        if level < 0:
+            for place in fresh.values():
+                self._mark(place)
+            return
+        for place, data in zip(fresh.values(), self._blobs.nodes(list(fresh)), strict=True):
             self._descend((data[start : start + ID_SIZE] for start in range(0, len(data), ID_SIZE)), level - 1)
+            self._mark(place)
 
-    def _mark(self, place: Location) -> bool:
-        """Set a blob's bit; whether it was not set yet."""
+    def _mark(self, place: Location) -> None:
+        """Set a blob's bit."""
         name, number = place.pack.name, place.entry.number
         marks = self._marks.get(name)
         if marks is None:
             marks = self._marks[name] = bytearray(-(-place.pack.entries // 8))
             self.packs[name] = place.pack
             self.live_bytes[name] = 0
-        if marks[number >> 3] >> (number & 7) & 1:
-            return False
-        marks[number >> 3] |= 1 << (number & 7)
-        self.live_bytes[name] += place.entry.length
-        return True
+        if not self.needs(place):
+            marks[number >> 3] |= 1 << (number & 7)
+            self.live_bytes[name] += place.entry.length

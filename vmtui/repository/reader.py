@@ -27,13 +27,15 @@ class BlobReader:
         index: Where they are.
         keys: Of the repository.
         block_size: Of the repository.
-        without: Looks for other copies of what a pack holds, when that pack is gone or damaged.
+        without: Looks for other copies of what some packs hold, when these are gone or damaged.
     """
 
     def __init__(
-        self, store: ObjectStore, index: Index, keys: Keys, block_size: int, without: Callable[[str], None]
+        self, store: ObjectStore, index: Index, keys: Keys, block_size: int, without: Callable[[frozenset[str]], None]
     ) -> None:
         self._without = without
+        self._failed: set[str] = set()
+        """Packs that could not be read, or not all of what was wanted of them."""
         self._store = store
         self._index = index
         self._keys = keys
@@ -85,12 +87,19 @@ class BlobReader:
         try:
             return self._read_run(pack, run, kind)
         except DamageError:
-            self._without(pack.name)
+            self._failed.add(pack.name)
+            self._without(frozenset(self._failed))
             ids = [place.entry.id for place in run]
-            places = self._index.find(ids)
-            if any(place is None or place.pack.name == pack.name for place in places):
-                raise
-            return dict(zip(ids, self._fetch(ids, kind), strict=True))
+            result: dict[bytes, bytes] = {}
+            elsewhere = []
+            for item, place in zip(ids, self._index.find(ids), strict=True):
+                if place is None:
+                    raise
+                if place.pack.name in self._failed:  # another blob of it may be the one that is damaged
+                    result |= self._read_run(place.pack, [place], kind)
+                else:
+                    elsewhere.append(item)
+            return result | dict(zip(elsewhere, self._fetch(elsewhere, kind), strict=True))
 
     def payloads(self, places: Sequence[Location]) -> Iterator[tuple[Entry, bytes]]:
         """Blobs as they are packed, opened but still compressed, each compared with its id.

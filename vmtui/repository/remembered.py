@@ -1,7 +1,8 @@
-"""Which places held an encrypted repository when this machine opened them.
+"""Which places held an encrypted repository, or a copy, when this machine opened them.
 
 Configuration objects are not sealed. Whoever can write to a store could put that of a plain repository there,
-and wait for backups that everybody can read. A machine that knows better refuses.
+and wait for backups that everybody can read. A machine that knows better refuses. And a copy is not begun anew below
+the mount point of a file system that is not mounted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from vmtui.model.errors import RefusedError, UnreachableError
 
-_FOLDER = "encrypted"
+_ENCRYPTED = "encrypted"
+_BEGUN = "begun"
 
 
 def check(cache: Path, url: str, *, encrypted: bool) -> None:
@@ -26,7 +28,7 @@ def check(cache: Path, url: str, *, encrypted: bool) -> None:
         RefusedError: It was encrypted and says that it is not.
         UnreachableError: The folder cannot be used.
     """
-    file = _file(cache, url)
+    file = _file(cache, url, _ENCRYPTED)
     try:
         if encrypted:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -48,8 +50,13 @@ def check(cache: Path, url: str, *, encrypted: bool) -> None:
 
 def forget(cache: Path, url: str) -> None:
     """A new repository was made at this place: it may be plain."""
-    _file(cache, url).unlink(missing_ok=True)
+    _file(cache, url, _ENCRYPTED).unlink(missing_ok=True)
 
 
-def _file(cache: Path, url: str) -> Path:
-    return cache / _FOLDER / hashlib.sha256(url.encode()).hexdigest()[:32]
+def begun(cache: Path, url: str) -> Path:
+    """The file whose being there says that this machine has seen a copy at a place."""
+    return _file(cache, url, _BEGUN)
+
+
+def _file(cache: Path, url: str, kind: str) -> Path:
+    return cache / kind / hashlib.sha256(url.encode()).hexdigest()[:32]

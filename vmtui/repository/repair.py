@@ -69,11 +69,11 @@ def repair(
         repository.points.mend_history()
         _mend_index(repository, watch, now, result)
         repository.sync()
-        verify_all(repository, watch, now)
+        verify_all(repository, watch, clock())
         session.renew(clock())
         _save_blobs(repository, watch, result, lambda: session.keep(clock()))
         _forget_missing(repository, watch, result, lambda: session.keep(clock()))
-        verdict = verify_all(repository, watch, now, Scope(not_since=now))
+        verdict = verify_all(repository, watch, clock(), Scope(not_since=now))
         result.given_up = _give_up(repository, verdict, give_up, now)
         result.damage = [item for item in verdict.damage if not set(item.points) & set(result.given_up)]
     finally:
@@ -130,8 +130,9 @@ def _mend_index(repository: Repository, watch: Watch, now: datetime, result: Rep
 
 def _forget_missing(repository: Repository, watch: Watch, result: Repaired, keep: Callable[[], None]) -> None:
     """Let the index not name packs that are gone."""
-    present = {item.name for item in repository.store.list(PACKS)}
-    missing = {record.name for record in repository.index.all_packs()} - present
+    named = {record.name for record in repository.index.all_packs()}  # first: others settle meanwhile
+    unlisted = named - {item.name for item in repository.store.list(PACKS)}
+    missing = {name for name in unlisted if repository.store.size(PACKS, name) is None}  # a listing may be old
     if missing:
         drop_packs(repository, missing, watch, keep)
         repository.sync()

@@ -209,10 +209,10 @@ class Repository:
         """Let blobs be found in packs that are whole and stay, where there is a choice. Reads all index segments."""
         self.index.prefer(self.store, self.keys, self.health().reliable)
 
-    def _without(self, pack: str) -> None:
-        """Look for other copies of what a pack holds that is gone or damaged."""
+    def _without(self, packs: frozenset[str]) -> None:
+        """Look for other copies of what some packs hold that are gone or damaged."""
         self.sync()
-        health = Health(self.store, frozenset({pack}))
+        health = Health(self.store, packs | quarantined(self.records))
         self.index.prefer(self.store, self.keys, health.reliable)
 
     def writer(self, level: int, health: Health | None = None) -> BlobWriter:

@@ -77,7 +77,7 @@ def verify_all(repository: Repository, watch: Watch, now: datetime, scope: Scope
     bad = {name: item for name, item in bad.items() if name not in unfinished}
     if scope.record:
         _update_quarantine(repository, bad, now)
-    needed = _verify_points(repository, names, watch, bad, scope.not_since or now, scope, verdict)
+    needed = _verify_points(repository, names, watch, bad, now, scope, verdict)
     for pack, item in bad.items():
         if pack in needed:
             verdict.note(item.error)
@@ -247,7 +247,7 @@ def _verify_points(
     names: list[PointName],
     watch: Watch,
     bad: Mapping[str, Bad],
-    proven: datetime,
+    now: datetime,
     scope: Scope,
     verdict: Verdict,
 ) -> set[str]:
@@ -267,7 +267,7 @@ def _verify_points(
         if own is None:
             continue  # it was deleted meanwhile
         if scope.record and not (scope.quick and not own.damage):
-            record_outcome(repository, name, own, proven)
+            record_outcome(repository, name, own, now, scope.not_since)
         verdict.points += 1
         verdict.damage += own.damage
         watch.advance(1)
@@ -281,9 +281,10 @@ def _verify_points(
 def _all_good(repository: Repository, names: list[PointName], watch: Watch) -> dict[PointName, Verdict | None] | None:
     """Walk all maps, what they share only once; None when something is wrong anywhere."""
     reach = Reach(repository, watch)
+    entries = repository.points.history_keys()
     try:
         for name in names:
-            repository.points.check_manifest(name)
+            repository.points.check_manifest(name, entries.get(name, []))
             reach.add(name)
     except DamageError:
         return None

@@ -124,16 +124,37 @@ def check_containers(repository: Repository, point: RestorePoint, watch: Watch) 
     Raises:
         DamageError: Something is missing or not as written, or index and pack do not agree.
     """
-    used: dict[str, tuple[PackRecord, list[Entry]]] = {}
+    used: dict[str, tuple[PackRecord, bytearray]] = {}
     for place in locations(repository, point):
-        used.setdefault(place.pack.name, (place.pack, []))[1].append(place.entry)
+        record, needed = used.setdefault(place.pack.name, (place.pack, bytearray(place.pack.entries)))
+        needed[place.entry.number] = 1
     for segment in sorted({record.segment for record, _ in used.values()}):
         watch.check()
         segments.check_name(segment, repository.store.get(INDEX, segment))
-    for record, entries in used.values():
+    for record, needed in used.values():
         watch.check()
-        check_agreement(read_directory(repository.store, record.name, repository.keys), record, entries)
+        info = read_directory(repository.store, record.name, repository.keys)
+        check_agreement(info, record, _as_indexed(repository, info, record, needed))
     return len(used)
+
+
+def _as_indexed(repository: Repository, info: PackInfo, record: PackRecord, needed: bytearray) -> Iterator[Entry]:
+    """What the index says of the blobs that are needed from a pack, by the ids that its directory gives them.
+
+    Raises:
+        DamageError: The index does not know one of them.
+    """
+    if len(info.entries) != len(needed):
+        raise damaged(PACKS, info.name, "the index does not agree with it")
+    wanted = [entry for entry in info.entries if needed[entry.number]]
+    for entry, place in zip(wanted, repository.index.find([entry.id for entry in wanted]), strict=True):
+        if place is None:
+            raise damaged(PACKS, info.name, "the index does not agree with it")
+        if place.pack.number != record.number:
+            continue  # a collection has just moved it; whoever reads it compares it with its id
+        if place.entry != entry:
+            raise damaged(PACKS, info.name, "the index does not agree with it")
+        yield place.entry
 
 
 def locations(repository: Repository, point: RestorePoint) -> Iterator[Location]:
@@ -163,13 +184,22 @@ def check_agreement(info: PackInfo, record: PackRecord, entries: Iterable[Entry]
         raise damaged(PACKS, info.name, "the index does not agree with it")
 
 
-def record_outcome(repository: Repository, name: PointName, verdict: Verdict, now: datetime) -> None:
-    """Write down the outcome beside a point, unless the point's manifest is gone or it is known already."""
+def record_outcome(
+    repository: Repository, name: PointName, verdict: Verdict, now: datetime, proven: datetime | None = None
+) -> None:
+    """Write down the outcome beside a point, unless the point's manifest is gone or it is known already.
+
+    Args:
+        repository: The point's.
+        name: The point.
+        verdict: The outcome.
+        now: The clock [UTC].
+        proven: Since when all of it is known to be right, if that was not read just now.
+    """
     if not repository.points.exists(name):
         return
-    if verdict.damage:
-        detail = verdict.damage[0].cause
-        if repository.points.status(name).damaged != detail:
-            repository.points.record(name, PointEvent(EventKind.DAMAGED, now, detail))
-    else:
-        repository.points.record(name, PointEvent(EventKind.VERIFIED, now))
+    known = repository.points.status(name).damaged
+    if not verdict.damage:
+        repository.points.record(name, PointEvent(EventKind.VERIFIED, proven or now), overrules=bool(known))
+    elif known != verdict.damage[0].cause:
+        repository.points.record(name, PointEvent(EventKind.DAMAGED, now, verdict.damage[0].cause), overrules=True)

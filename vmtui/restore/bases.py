@@ -102,7 +102,10 @@ class _Search:
         check_image(image, disk.virtual_size)
         for point, bitmap in self._candidates(image):
             held = next((item for item in point.disks if item.name == disk.target), None)
-            if held is not None and held.virtual_size == disk.virtual_size:
+            if held is None or held.virtual_size != disk.virtual_size:
+                continue
+            # A bitmap tells of its own layer alone, so it is worth something on the chain that it was made for.
+            if held.path == image.path and held.backing == image.backing:
                 base = self._estimate(disk, point, held, bitmap)
                 if base.differs >= disk.data_bytes:
                     raise NoBaseError("as much of it differs as the point holds")

@@ -161,6 +161,10 @@ def _point_at(disk: Element, path: str, format_name: str) -> None:
         driver = Element("driver", name="qemu")
         disk.insert(0, driver)
     driver.set("type", format_name)
+    if disk.get("device") == "lun":  # passes SCSI commands to a block device, which a file is not
+        disk.set("device", "disk")
+        for attribute in ("rawio", "sgio"):
+            disk.attrib.pop(attribute, None)
     disk.insert(1, Element("source", file=path))
 
 

@@ -54,10 +54,13 @@ def find_record(context: RestoreContext, vm: VmId) -> Found:
     files = context.session.files
     definition = Domain(context.session, vm).definition().inactive or "<domain/>"
     record = kept_record(definition)
-    if record is not None and posixpath.isabs(record) and files.info(record) is not None:
-        return Found(record, cut_off=False)
+    named = record if record is not None and posixpath.isabs(record) and files.info(record) is not None else None
     places = [disk.path for disk in domain_xml.disks(domain_xml.parse(definition)) if disk.path]
-    found = sorted({name for path in places for name in _records_beside(context.session, path)})
+    beside = {name for path in places for name in _records_beside(context.session, path)} - {named}
+    # The definition names a record when its restore ends; one that follows on it and is not named was cut off.
+    found = sorted(name for name in beside if named is None or load(context.session, name, vm).previous == named)
+    if named is not None and not found:
+        return Found(named, cut_off=False)
     if not found:
         raise RefusedError("NOTHING-TO-REVERT", "No in-place restore of this VM kept its old disks.")
     if len(found) > 1:

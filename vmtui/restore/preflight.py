@@ -9,7 +9,7 @@ import uuid as uuids
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
-from vmtui.hosts import HostSession, capabilities, domain_xml, domains, storage
+from vmtui.hosts import HostSession, capabilities, domain_xml, domains, images, storage
 from vmtui.hosts.domains import Domain
 from vmtui.hosts.fitness import machine_checks
 from vmtui.hosts.storage import Pool
@@ -97,6 +97,7 @@ def run_checks(flight: Preflight) -> None:
     _disks(flight, known)
     choose_bases(flight)
     place_files(flight, known)
+    _check_owners(flight, known)
     _space(flight)
 
 
@@ -263,6 +264,9 @@ def _disks(flight: Preflight, known: list[Pool]) -> None:
             flight.failed("pool", error.cause)
             continue
         path = _disk_path(flight, disk, folder)
+        if path in {placed.path for placed in flight.disks}:  # of two folders that are one here
+            stem, dot, end = path.rpartition(".")
+            path = f"{stem}-{disk.name}{dot}{end}" if dot else f"{path}-{disk.name}"
         there = flight.session.files.exists(path)
         if there and not flight.request.in_place:
             flight.failed("disk", f"{path} on {flight.session.host.name} is already there")
@@ -283,6 +287,22 @@ def _disks(flight: Preflight, known: list[Pool]) -> None:
         flight.failed("pool", f"no disk of the point is in {', '.join(sorted(unused))}")
     if not any(check.name in ("pool", "disk") and check.ok is False for check in flight.checks):
         flight.passed("pool", ", ".join(f"{disk.target}: {disk.path}" for disk in flight.disks) or "no disks")
+
+
+def _check_owners(flight: Preflight, known: list[Pool]) -> None:
+    """What is replaced must be this VM's alone: a disk may have moved to another VM since the point was made."""
+    placed = [(place.path, "") for place in flight.files if place.replaces and place.needed]
+    placed += [(disk.path, disk.format) for disk in flight.disks if disk.replaces]
+    if not placed:
+        return
+    host = flight.session.host.name
+    owners = capabilities.image_owners(flight.session, {pool.name: pool.path for pool in known})
+    for path, format_name in placed:
+        owner, name = owners.get(posixpath.normpath(path), (flight.uuid, ""))
+        if owner != flight.uuid:
+            flight.failed("disk", f"{path} on {host} belongs to another VM now: {name}")
+        elif format_name and not flight.stop_first and images.is_in_use(flight.session, path, format_name):
+            flight.failed("disk", f"{path} on {host} is in use by another program")
 
 
 def _folder(flight: Preflight, disk: PointDisk, known: list[Pool], unused: set[str]) -> tuple[str, str | None]:

@@ -75,6 +75,7 @@ def get_ready(context: RestoreContext, request: RevertRequest, found: Found) -> 
             raise FailedError("VM-WILL-NOT-STOP", "The VM did not shut down in time. It was left running as it is.")
     failpoint("revert.stopped")
     kept = load(session, found.record, request.vm)
+    _refuse_snapshots(context, kept, domain)
     checks = []
     for image in _standing_on_kept(context, kept, domain):
         name = posixpath.basename(image.path)
@@ -260,6 +261,21 @@ def _standing_on_kept(context: RestoreContext, kept: Kept, domain: Domain) -> li
     pairs = [(path, old) for path, old in kept.files if path in layered and files.exists(path) and files.exists(old)]
     images = [(image_info(context.session, path, "qcow2"), old) for path, old in pairs]
     return [image for image, old in images if old in image.backing]
+
+
+def _refuse_snapshots(context: RestoreContext, kept: Kept, domain: Domain) -> None:
+    """Return if no disk of the VM stands on a restored one: what it holds would lose its ground."""
+    paths = {path for path, _ in kept.files}
+    for disk in domain_xml.disks(domain_xml.parse(domain.definition().inactive)):
+        if disk.format != "qcow2" or not disk.path or disk.path in paths or not context.session.files.exists(disk.path):
+            continue
+        below = paths.intersection(image_info(context.session, disk.path, "qcow2").backing)
+        if below:
+            raise FailedError(
+                "VM-BUSY",
+                f"{disk.path} is a snapshot that stands on the restored {min(below)}. Nothing was renamed.",
+                next_step="Merge it into that disk alone (virsh blockcommit with --shallow) or detach it, then revert again.",
+            )
 
 
 def _check_room(context: RestoreContext, image: Image) -> None:

@@ -119,7 +119,11 @@ class S3(Place):
             return Trouble.LOGIN
         if isinstance(error, exceptions.ProfileNotFound | exceptions.CredentialRetrievalError):
             return Trouble.LOGIN
+        if isinstance(error, exceptions.SSLError):
+            return super().judge(error)
         if isinstance(error, exceptions.HTTPClientError | exceptions.ResponseStreamingError):
+            return Trouble.PASSING
+        if isinstance(error, exceptions.ConnectionError | exceptions.IncompleteReadError):
             return Trouble.PASSING
         return super().judge(error)
 
