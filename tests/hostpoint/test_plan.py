@@ -110,3 +110,28 @@ def test_ranges_of_a_network() -> None:
     four, six = "<ip address='10.1.2.3' netmask='255.255.255.0'/>", "<ip address='fd00::1' prefix='64'/>"
     found = networks_of(f"<network>{four}{six}<ip address='x'/></network>")
     assert [str(item) for item in found] == ["10.1.2.0/24", "fd00::/64"]
+
+
+SECRET = part(PartKind.SECRET, "s", b"<secret><uuid>s</uuid></secret>", facts={"uuid": "s", "usage": "volume /x"})
+
+
+def value(text: bytes) -> Part:
+    return part(PartKind.SECRET_VALUE, "s", text)
+
+
+@pytest.mark.parametrize(
+    ("live", "replace", "action", "words"),
+    [
+        (state(SECRET, value(b"one")), (), Action.SAME, "as in the point"),
+        (state(SECRET), (), Action.SWITCH, "its value is missing"),
+        (state(SECRET, value(b"two")), (), Action.CONFLICT, "--replace secret:s"),
+        (state(SECRET, value(b"two")), ("secret:s",), Action.REPLACE, "is set"),
+        (state(SECRET, left_out=(LeftOut("secret value s", "it is private"),)), (), Action.SAME, "it is private"),
+    ],
+)
+def test_a_secret_is_only_as_in_the_point_with_its_value(
+    live: HostState, replace: tuple[str, ...], action: Action, words: str
+) -> None:
+    (found,) = plan(state(SECRET, value(b"one")), live, only=("secret:s",), replace=replace).parts
+    assert (found.action, words in found.detail) == (action, True), found
+    assert "one" not in found.detail.replace("another one", "")

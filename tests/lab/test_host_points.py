@@ -306,8 +306,19 @@ def test_an_encrypted_repository_brings_a_secret_back_with_its_value(
     assert f"secret value {SECRET}" in told.out
     assert VALUE not in told.out
     assert "another" not in told.out
+    one = ("--only", f"secret:{SECRET}", "--yes", "--json")
+    refused = client.run("host", "restore", "north@latest", *one)
+    assert (refused.code, "its value is another one" in refused.json["error"]["cause"]) == (5, True), str(refused)
+    assert north.virsh("secret-get-value", "--plain", SECRET).strip() == "another"
+    client.ok("host", "restore", "north@latest", *one, "--replace", f"secret:{SECRET}")
+    assert north.virsh("secret-get-value", "--plain", SECRET).strip() == VALUE
     north.virsh("secret-undefine", SECRET)
-    client.ok("host", "restore", "north@latest", "--only", f"secret:{SECRET}", "--yes")
+    client.ok("host", "restore", "north@latest", *one)
+    assert north.virsh("secret-get-value", "--plain", SECRET).strip() == VALUE
+    xml = f"<secret><uuid>{SECRET}</uuid><usage type='volume'><volume>/{SECRET}</volume></usage></secret>"
+    north.virsh("secret-undefine", SECRET)
+    north.virsh("secret-define", "/dev/stdin", stdin=xml.replace("<secret>", "<secret ephemeral='no' private='no'>"))
+    client.ok("host", "restore", "north@latest", *one)
     assert north.virsh("secret-get-value", "--plain", SECRET).strip() == VALUE
     hidden, clear = tmp_path / "hidden", tmp_path / "clear"
     client.ok("host", "export", "north@latest", str(hidden))

@@ -44,7 +44,8 @@ def bring_back(work: HostPointWork, request: HostRestoreRequest, planned: Planne
     now = next(item for item in make_plan(request, state, live).parts if item.key == planned.key)
     name = f"{planned.kind} {planned.name}"
     begun = planned.action in (Action.CREATE, Action.REPLACE)
-    if now.action is not planned.action and not (begun and now.action in (Action.SAME, Action.SWITCH)):
+    done_already = now.action is Action.SAME or (begun and now.action is Action.SWITCH)
+    if now.action is not planned.action and not done_already:
         raise RefusedError(
             "PLAN-CHANGED",
             f"{name} on {request.host}: the plan was {planned.action}, now it is {now.action}: {now.detail}",
@@ -54,7 +55,8 @@ def bring_back(work: HostPointWork, request: HostRestoreRequest, planned: Planne
     if now.action in (Action.CREATE, Action.REPLACE):
         _define(session, part, there)
     if begun:
-        done = ["defined, reads back as in the point", *_value(session, part, state)]
+        done = ["defined, reads back as in the point"]
+    done += _value(session, part, state)
     done += _switches(session, part, now)
     problem = _start(session, part) if now.start else ""
     if now.start:

@@ -51,14 +51,17 @@ def capture(session: HostSession, now: datetime, *, with_secrets: bool) -> HostS
 
 
 def capture_objects(session: HostSession, now: datetime, kinds: Sequence[PartKind] = RESTORABLE) -> HostState:
-    """Only what libvirt defines, without secrets' values; for comparing, never for keeping.
+    """Only what libvirt defines, with secrets' values; for comparing, never for keeping.
 
     Raises:
         UnreachableError: The host does not answer.
     """
     work = _Capture(session, with_secrets=True)
     for kind in kinds:
-        work.objects(kind)
+        found = work.objects(kind)
+        if kind is PartKind.SECRET:
+            for item in found:
+                work.value(item.name)
     return work.state(now)
 
 
@@ -75,7 +78,8 @@ class _Capture:
         """All kinds."""
         found = {kind: self.objects(kind) for kind in _OBJECTS}
         for item in found[PartKind.SECRET]:
-            self._value(item.name)
+            if self.value(item.name):
+                self._left_out.append(LeftOut(f"{PartKind.SECRET_VALUE} {item.name}", "it has none"))
         devices, away = host_objects.devices_in_use(self._session, found[PartKind.DOMAIN])
         self._left_out += away
         for item in devices:
@@ -114,14 +118,16 @@ class _Capture:
             facts["hidden"] = "its password"
         self._add(item.kind, item.name, xml.encode(), active=item.active, autostart=item.autostart, facts=facts)
 
-    def _value(self, uuid: str) -> None:
+    def value(self, uuid: str) -> bool:
+        """Read the value of a secret, if that may be kept or compared; gives whether it is known to have none."""
         name = f"{PartKind.SECRET_VALUE} {uuid}"
         if not self._with_secrets:
             self._left_out.append(LeftOut(name, "the repository is not encrypted"))
-            return
-        value = self._try(name, lambda: host_objects.secret_value(self._session, uuid))
-        if value is not None:
-            self._add(PartKind.SECRET_VALUE, uuid, value)
+            return False
+        found = self._try(name, lambda: (host_objects.secret_value(self._session, uuid),))
+        if found is not None and found[0] is not None:
+            self._add(PartKind.SECRET_VALUE, uuid, found[0])
+        return found == (None,)
 
     # -- files -----------------------------------------------------------------------------------
 

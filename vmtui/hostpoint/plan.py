@@ -180,6 +180,8 @@ class _Plan:
                 return PlannedPart(kind, name, Action.CONFLICT, reason)
             return PlannedPart(kind, name, Action.CREATE, self._words(part, start=start), start, autostart)
         if _counts(part) == _counts(there):
+            if kind is PartKind.SECRET and (value := self._value(name)) is not None:
+                return value
             same_switches = not start and autostart == there.entry.autostart
             other = "" if there.entry.facts.get("uuid") == entry.facts.get("uuid") else "; it has another UUID"
             if same_switches:
@@ -234,6 +236,25 @@ class _Plan:
         if start:
             said.append("started")
         return ", ".join(word for word in said if word)
+
+    def _value(self, name: str) -> PlannedPart | None:
+        """What becomes of the value of a secret that is defined as in the point; None when it needs nothing."""
+        key = PartKind.SECRET_VALUE, name
+        wanted, there = self._point.parts.get(key), self._live.parts.get(key)
+        if wanted is None:
+            return None
+        if reason := unreadable(key, self._live.left_out):
+            return PlannedPart(
+                PartKind.SECRET, name, Action.SAME, f"it is there; whether its value is the same: {reason}"
+            )
+        if there is None:
+            return PlannedPart(PartKind.SECRET, name, Action.SWITCH, "its value is missing, and is set")
+        if there.content == wanted.content:
+            return None
+        if (PartKind.SECRET, name) in self._replace:
+            return PlannedPart(PartKind.SECRET, name, Action.REPLACE, "its value is another one, and is set")
+        words = f"its value is another one; --replace secret:{name} sets that of the point"
+        return PlannedPart(PartKind.SECRET, name, Action.CONFLICT, words)
 
     def _why_no_value(self, name: str) -> str:
         reason = unreadable((PartKind.SECRET_VALUE, name), self._point.left_out) or "the point has none"

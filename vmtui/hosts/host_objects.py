@@ -180,13 +180,22 @@ def hypervisor_version(session: HostSession) -> str:
 # -- secrets' values -----------------------------------------------------------------------------
 
 
-def secret_value(session: HostSession, uuid: str) -> bytes:
-    """The value of a secret.
+def secret_value(session: HostSession, uuid: str) -> bytes | None:
+    """The value of a secret; None when it has none.
 
     Raises:
-        FailedError: It is private, or it has none.
+        FailedError: It is private.
     """
-    return bytes(session.with_libvirt("read a secret", lambda c: c.secretLookupByUUIDString(uuid).value(0)))
+
+    def read(connection: libvirt.virConnect) -> bytes | None:
+        try:
+            return bytes(connection.secretLookupByUUIDString(uuid).value(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
+                return None
+            raise
+
+    return session.with_libvirt("read a secret", read)
 
 
 def set_secret_value(session: HostSession, uuid: str, value: bytes) -> None:
