@@ -307,25 +307,25 @@ def test_an_encrypted_repository_brings_a_secret_back_with_its_value(
     assert VALUE not in told.out
     assert "another" not in told.out
     one = ("--only", f"secret:{SECRET}", "--yes", "--json")
-    refused = client.run("host", "restore", "north@latest", *one)
+    refused = client.run("host", "restore", shown["point"], *one)
     assert (refused.code, "its value is another one" in refused.json["error"]["cause"]) == (5, True), str(refused)
     assert north.virsh("secret-get-value", "--plain", SECRET).strip() == "another"
-    client.ok("host", "restore", "north@latest", *one, "--replace", f"secret:{SECRET}")
+    client.ok("host", "restore", shown["point"], *one, "--replace", f"secret:{SECRET}")
     assert north.virsh("secret-get-value", "--plain", SECRET).strip() == VALUE
     north.virsh("secret-undefine", SECRET)
-    client.ok("host", "restore", "north@latest", *one)
+    client.ok("host", "restore", shown["point"], *one)
     assert north.virsh("secret-get-value", "--plain", SECRET).strip() == VALUE
     xml = f"<secret><uuid>{SECRET}</uuid><usage type='volume'><volume>/{SECRET}</volume></usage></secret>"
     north.virsh("secret-undefine", SECRET)
     north.virsh("secret-define", "/dev/stdin", stdin=xml.replace("<secret>", "<secret ephemeral='no' private='no'>"))
-    client.ok("host", "restore", "north@latest", *one)
+    client.ok("host", "restore", shown["point"], *one)
     assert north.virsh("secret-get-value", "--plain", SECRET).strip() == VALUE
     hidden, clear = tmp_path / "hidden", tmp_path / "clear"
-    client.ok("host", "export", "north@latest", str(hidden))
+    client.ok("host", "export", shown["point"], str(hidden))
     assert VALUE.encode() not in everything_in(hidden)
-    client.ok("host", "export", "north@latest", str(clear), "--with-secrets")
+    client.ok("host", "export", shown["point"], str(clear), "--with-secrets")
     assert VALUE.encode() in everything_in(clear)
-    assert client.run("host", "export", "north@latest", str(clear)).code == 5
+    assert client.run("host", "export", shown["point"], str(clear)).code == 5
 
 
 # -- beside VMs ----------------------------------------------------------------------------------
