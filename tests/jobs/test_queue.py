@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.alone import LonelyClient
-from vmtui import config
+from vmtui import config, keyring
 from vmtui.jobs import JobClient, handover, worker
 from vmtui.jobs.database import AT_ONCE, QUEUE
 from vmtui.model.errors import RefusedError
@@ -84,7 +84,11 @@ def test_again_asks_where_the_job_itself_asked(client: LonelyClient) -> None:
         client.ok("job", "watch", new)
 
 
-def test_after_a_killed_worker_a_new_one_is_only_ready_when_it_listens(client: LonelyClient) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a worker outlives who started it
+def test_after_a_killed_worker_a_new_one_is_only_ready_when_it_listens(
+    client: LonelyClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "_kept", {"kvm1": "typed"})
     client.kill_worker()
     left = client.state / "worker.pid"
     assert left.exists()

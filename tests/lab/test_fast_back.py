@@ -525,12 +525,12 @@ def test_a_disk_that_went_to_another_vm_is_not_replaced(
     before = {path.name for path in vm.site.images.iterdir()}
     refused = operator.run("restore", point, "--in-place", "--yes", "--json")
     assert (refused.code, refused.json["error"]["id"]) == (5, "PREFLIGHT"), str(refused)
-    assert f"{disk} on north belongs to another VM now: {other.name}" in refused.json["error"]["cause"]
+    assert f"{disk} on north belongs to another VM as well: {other.name}" in refused.json["error"]["cause"]
     assert {path.name for path in vm.site.images.iterdir()} == before
     other.stop()
     vm.site.virsh("undefine", vm.name, "--checkpoints-metadata")
     refused = operator.run("restore", point, "--in-place", "--yes", "--json")
-    assert "belongs to another VM now" in refused.json["error"]["cause"]
+    assert "belongs to another VM as well" in refused.json["error"]["cause"]
 
 
 def test_a_bitmap_of_another_layer_tells_nothing(

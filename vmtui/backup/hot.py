@@ -230,11 +230,12 @@ def _frozen(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
             late = time.monotonic() - guarded >= _GUARD_S
             thawed = quiesce.thaw(domain)
             quiet.held_ms = round((time.monotonic() - started) * 1000)
-            if thawed.problem:
-                guard.abandon()  # a freeze that nobody answered may still come about in the guest
+            unconfirmed = bool(thawed.problem) and (result.count > 0 or result.unanswered)
+            if unconfirmed:
+                guard.abandon()  # a freeze that was not answered may still come about in the guest
             else:
                 context.notes(plan.run).withdraw("frozen")
-        if thawed.problem:
+        if unconfirmed:
             context.watch.note(f"the guest agent did not confirm the thaw; the host goes on with it: {thawed.problem}")
         if result.count:
             broken = _broken(thawed, late=late)

@@ -124,23 +124,25 @@ def mac_owners(session: HostSession) -> dict[str, str]:
     return session.with_libvirt("read the MAC addresses", read, deadline_s=60.0)
 
 
-def image_owners(session: HostSession, pools: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Files that the VMs of the host use or build on, each with the UUID and the name of a VM that does.
+def image_owners(session: HostSession, pools: Mapping[str, str], besides: str) -> dict[str, str]:
+    """Files that the VMs of the host use or build on, each with the name of a VM that does.
 
     What is below the image of a VM that is off is not among them: its definition does not tell.
 
     Args:
         session: The host.
         pools: Folders of storage pools by name.
+        besides: UUID of a VM that is not asked about.
     """
 
-    def read(connection: libvirt.virConnect) -> dict[str, tuple[str, str]]:
-        owners: dict[str, tuple[str, str]] = {}
+    def read(connection: libvirt.virConnect) -> dict[str, str]:
+        owners: dict[str, str] = {}
         for domain in connection.listAllDomains(0):
-            who = (domain.UUIDString(), domain.name())
+            if domain.UUIDString() == besides:
+                continue
             persistent = [domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)] if domain.isPersistent() else []
             for xml in [domain.XMLDesc(0), *persistent]:
-                owners |= dict.fromkeys(domain_xml.used_files(domain_xml.parse(xml), pools), who)
+                owners |= dict.fromkeys(domain_xml.used_files(domain_xml.parse(xml), pools), domain.name())
         return owners
 
     return session.with_libvirt("read the disks of all VMs", read, deadline_s=60.0)

@@ -49,7 +49,7 @@ def image_info(session: HostSession, path: str, format_name: str) -> Image:
 def is_in_use(session: HostSession, path: str, format_name: str) -> bool:
     """Whether a process has an image open for writing, as QEMU's image locks tell."""
     answer = session.run(["qemu-img", "info", "-f", format_name, path])
-    return answer.status != 0 and "lock" in answer.errors
+    return answer.status != 0 and '" lock' in answer.errors.replace(path, "")
 
 
 def parse_info(layers: list[Mapping[str, Any]], path: str, length: int) -> Image:

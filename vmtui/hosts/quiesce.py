@@ -15,6 +15,10 @@ _CALL_S = 15.0
 """Bound of one call: libvirt's own synchronisation with the agent takes up to 5 s before ours starts."""
 
 
+_NO_ANSWER = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED, 111)
+"""libvirt's codes for an agent that says nothing; the last is that of a command's time limit in newer versions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frozen:
     """Result of a freeze."""
@@ -23,6 +27,8 @@ class Frozen:
     """Frozen file systems; 0 means that nothing was frozen."""
     reason: str
     """Why nothing was frozen; empty when something was."""
+    unanswered: bool = False
+    """The agent said nothing in time; it may freeze all the same, later."""
 
 
 def freeze(domain: Domain) -> Frozen:
@@ -43,7 +49,7 @@ def freeze(domain: Domain) -> Frozen:
     except FailedError as error:
         if error.id != "LIBVIRT":
             raise
-        return Frozen(0, _reason(error))
+        return Frozen(0, _reason(error), unanswered=error.facts.get("code") in _NO_ANSWER)
     return Frozen(count, "" if count else "the guest agent froze no file system")
 
 

@@ -136,13 +136,13 @@ class JobClient:
         from vmtui.jobs.usage import ACTIVE
 
         ask = self._client().list_workflows
-        return self._records(
-            [
-                *ask(limit=limit, sort_desc=True, application_name=None),
-                *ask(status=ACTIVE, application_name=None),
-                *ask(completed_after=since.isoformat(), application_name=None),
-            ]
-        )
+        rows = [*ask(limit=limit, sort_desc=True, application_name=None), *ask(status=ACTIVE, application_name=None)]
+        lately = ask(completed_after=since.isoformat(), application_name=None, load_input=False, load_output=False)
+        wanted = {row.workflow_id for row in lately} - {row.workflow_id for row in rows}
+        if new := sorted(wanted - self._ended.keys()):
+            rows += ask(workflow_ids=new)
+        known = [self._ended[job] for job in wanted if job in self._ended]
+        return sorted([*self._records(rows), *known], key=lambda record: record.id, reverse=True)
 
     def _records(self, rows: Iterable[Any]) -> list[JobRecord]:
         found = {row.workflow_id: row for row in rows if row.name in list(JobKind)}

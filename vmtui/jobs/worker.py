@@ -108,7 +108,9 @@ def serve(settings: Settings, *, idle_exit: bool) -> None:
     try:
         handover.listen(settings.state)
         busy = _launch(settings)
-        pid.write_text(f"{os.getpid()}\n")
+        whole = pid.with_suffix(".new")
+        whole.write_text(f"{os.getpid()}\n")
+        whole.replace(pid)
         _wait(stop, busy, idle_exit=idle_exit)
     finally:
         pid.unlink(missing_ok=True)

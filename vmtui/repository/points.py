@@ -345,6 +345,10 @@ class Points:
                 found.setdefault(PointName(VmId(match["vm"]), PointId(match["point"])), []).append(item.name)
         return found
 
+    def was_doubted(self, name: PointName, entries: list[str] | None = None) -> bool:
+        """Whether anybody ever called it damaged, by the names of its entries alone."""
+        return any(_kind(key) == EventKind.DAMAGED for key in (self._events(name) if entries is None else entries))
+
     def check_manifest(self, name: PointName, entries: list[str] | None = None) -> None:
         """Compare a manifest with what was recorded when it was committed.
 

@@ -260,14 +260,16 @@ def _verify_points(
     if bad:
         repository.prefer_reliable()
     watch.phase("maps", total=len(names))
-    verdicts = None if bad else _all_good(repository, names, watch)
+    entries = repository.points.history_keys()
+    verdicts = None if bad else _all_good(repository, names, entries, watch)
     for name in names:
         watch.check()
         own = verdicts[name] if verdicts is not None else _against_packs(repository, name, bad, needed)
         if own is None:
             continue  # it was deleted meanwhile
         if scope.record and not (scope.quick and not own.damage):
-            record_outcome(repository, name, own, now, scope.not_since)
+            told = entries.get(name, [])
+            record_outcome(repository, name, own, now, proven=scope.not_since, entries=told)
         verdict.points += 1
         verdict.damage += own.damage
         watch.advance(1)
@@ -278,10 +280,11 @@ def _verify_points(
     return needed if not repository.points.lost() else set(bad)
 
 
-def _all_good(repository: Repository, names: list[PointName], watch: Watch) -> dict[PointName, Verdict | None] | None:
+def _all_good(
+    repository: Repository, names: list[PointName], entries: Mapping[PointName, list[str]], watch: Watch
+) -> dict[PointName, Verdict | None] | None:
     """Walk all maps, what they share only once; None when something is wrong anywhere."""
     reach = Reach(repository, watch)
-    entries = repository.points.history_keys()
     try:
         for name in names:
             repository.points.check_manifest(name, entries.get(name, []))

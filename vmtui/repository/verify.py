@@ -185,7 +185,13 @@ def check_agreement(info: PackInfo, record: PackRecord, entries: Iterable[Entry]
 
 
 def record_outcome(
-    repository: Repository, name: PointName, verdict: Verdict, now: datetime, proven: datetime | None = None
+    repository: Repository,
+    name: PointName,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    proven: datetime | None = None,
+    entries: list[str] | None = None,
 ) -> None:
     """Write down the outcome beside a point, unless the point's manifest is gone or it is known already.
 
@@ -195,11 +201,12 @@ def record_outcome(
         verdict: The outcome.
         now: The clock [UTC].
         proven: Since when all of it is known to be right, if that was not read just now.
+        entries: Of its history, from `history_keys`, where many points are told of.
     """
     if not repository.points.exists(name):
         return
-    known = repository.points.status(name).damaged
     if not verdict.damage:
-        repository.points.record(name, PointEvent(EventKind.VERIFIED, proven or now), overrules=bool(known))
-    elif known != verdict.damage[0].cause:
+        doubted = repository.points.was_doubted(name, entries)
+        repository.points.record(name, PointEvent(EventKind.VERIFIED, proven or now), overrules=doubted)
+    elif repository.points.status(name).damaged != verdict.damage[0].cause:
         repository.points.record(name, PointEvent(EventKind.DAMAGED, now, verdict.damage[0].cause), overrules=True)

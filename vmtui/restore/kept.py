@@ -57,8 +57,7 @@ def find_record(context: RestoreContext, vm: VmId) -> Found:
     named = record if record is not None and posixpath.isabs(record) and files.info(record) is not None else None
     places = [disk.path for disk in domain_xml.disks(domain_xml.parse(definition)) if disk.path]
     beside = {name for path in places for name in _records_beside(context.session, path)} - {named}
-    # The definition names a record when its restore ends; one that follows on it and is not named was cut off.
-    found = sorted(name for name in beside if named is None or load(context.session, name, vm).previous == named)
+    found = sorted(name for name in beside if named is None or _follows(context.session, name, vm, named, definition))
     if named is not None and not found:
         return Found(named, cut_off=False)
     if not found:
@@ -70,6 +69,19 @@ def find_record(context: RestoreContext, vm: VmId) -> Found:
             next_step="Look at these files and the disks beside them.",
         )
     return Found(found[0], cut_off=True)
+
+
+def _follows(session: HostSession, record: str, vm: VmId, named: str, definition: str) -> bool:
+    """Whether a record is of a restore, or of its undoing, that was cut off after the one that the definition names.
+
+    The definition names a record when its restore ends, and the one before it when it is undone or let go.
+    """
+    try:
+        kept = load(session, record, vm)
+    except FailedError:
+        return False  # of another VM that had this disk, or older than whole records
+    begun = any(session.files.exists(old) for _, old in kept.files) or kept.definition == definition
+    return kept.previous == named and begun
 
 
 def _records_beside(session: HostSession, path: str) -> list[str]:

@@ -296,11 +296,10 @@ def _check_owners(flight: Preflight, known: list[Pool]) -> None:
     if not placed:
         return
     host = flight.session.host.name
-    owners = capabilities.image_owners(flight.session, {pool.name: pool.path for pool in known})
+    owners = capabilities.image_owners(flight.session, {pool.name: pool.path for pool in known}, besides=flight.uuid)
     for path, format_name in placed:
-        owner, name = owners.get(posixpath.normpath(path), (flight.uuid, ""))
-        if owner != flight.uuid:
-            flight.failed("disk", f"{path} on {host} belongs to another VM now: {name}")
+        if (other := owners.get(posixpath.normpath(path))) is not None:
+            flight.failed("disk", f"{path} on {host} belongs to another VM as well: {other}")
         elif format_name and not flight.stop_first and images.is_in_use(flight.session, path, format_name):
             flight.failed("disk", f"{path} on {host} is in use by another program")
 

@@ -228,7 +228,7 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True, inherit_bindings=Fals
 
     def mark_all(self) -> None:
         """Mark all rows that are shown."""
-        self.marks = {row.id for row in self._rows}
+        self.marks = {row.id for row in self._rows if row is not self._ghost}
         self.refresh()
         self.post_message(self.Moved())
 
