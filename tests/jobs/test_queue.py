@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.alone import LonelyClient
+from tests.support.client import wait_until
 from vmtui import config, keyring
 from vmtui.jobs import JobClient, handover, worker
 from vmtui.jobs.database import AT_ONCE, QUEUE
@@ -89,15 +90,15 @@ def test_after_a_killed_worker_a_new_one_is_only_ready_when_it_listens(
     client: LonelyClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyring, "_kept", {"kvm1": "typed"})
-    client.kill_worker()
-    left = client.state / "worker.pid"
-    assert left.exists()
     settings = config.load(client.config)
+    left = client.state / "worker.pid"
     for _ in range(3):
+        client.kill_worker()
+        wait_until(lambda: not worker.is_alive(settings), 10, "the last thread of the killed worker")
+        assert left.exists()
         worker.ensure(settings)
         os.kill(int(left.read_text()), 0)
         assert handover.hand_over(settings.state)
-        client.kill_worker()
 
 
 def test_a_job_is_shown_with_times_of_its_place(client: LonelyClient) -> None:
