@@ -24,6 +24,7 @@ from vmtui.tui.mailbox import Mailbox
 from vmtui.tui.picture import CatalogueView, HostView, Picture
 from vmtui.tui.screens.log import LogView
 from vmtui.tui.screens.pulse import host_lines, unprotected_words
+from vmtui.tui.screens.repo import repo_words
 from vmtui.tui.screens.vms import VmsView
 from vmtui.tui.wizard.draft import changed, first_draft
 
@@ -178,3 +179,18 @@ def test_what_a_search_could_not_read_is_given_with_what_it_found(monkeypatch: p
     any_: Any = None
     answer: Any = browsing.found_below(any_, any_, "x")
     assert answer == (["found"], [problem])
+
+
+@pytest.mark.parametrize(
+    ("view", "there", "missing"),
+    [
+        (CatalogueView(error={"id": "X", "cause": "gone", "next_step": "mount"}), "gone", "Points"),
+        (CatalogueView(), "not read yet", "Points"),
+        (CatalogueView(as_of=NOW - timedelta(days=3)), "? asked, no answer yet", "can be read"),
+        (CatalogueView(as_of=NOW), "can be read", "no answer"),
+    ],
+)
+def test_the_repository_is_only_told_of_as_far_as_it_was_read(view: CatalogueView, there: str, missing: str) -> None:
+    said = text(repo_words("file:///x", view, NOW))
+    assert there in said
+    assert missing not in said

@@ -254,8 +254,9 @@ class VmtuiApp(KeyByKey, inherit_bindings=False):
         self.notify("asking hosts, repository and jobs now", markup=False)
 
     def show_help(self) -> None:
-        """Help for the page that is seen."""
+        """Help for the page that is seen; notices do not lie over it, and are in the log."""
         if self.page is not None:
+            self.clear_notifications()
             show_help(self, self.page)
 
     def show_palette(self, focus: Focus) -> None:

@@ -19,6 +19,8 @@ from vmtui.tui.verbs.registry import Focus
 from vmtui.tui.widgets.frame import Piece, Text
 
 _OLD_S = 30 * 86400
+_LATE_S = 60.0
+"""It is read more often than this while it answers."""
 
 
 class RepoView(Page):
@@ -54,13 +56,14 @@ def repo_words(address: str, view: CatalogueView, now: datetime) -> list[list[Pi
     if view.error is not None:
         lines.append([("State       ", "strong"), (f"✗ {view.error['cause']}", "bad")])
         lines.append([("            ", ""), (f"{view.error['next_step']} [{view.error['id']}]", "")])
-    elif view.as_of is None:
-        lines.append([("State       ", "strong"), ("not read yet", "dim")])
-        return lines
-    else:
+    if view.as_of is None:
+        return lines if view.error is not None else [*lines, [("State       ", "strong"), ("not read yet", "dim")]]
+    seconds = (now - view.as_of).total_seconds()
+    if view.error is None and seconds > _LATE_S:
+        lines.append([("State       ", "strong"), ("? asked, no answer yet; what follows was read before", "unknown")])
+    elif view.error is None:
         lines.append([("State       ", "strong"), ("✓ can be read", "good")])
-    if view.as_of is not None:
-        lines.append([("As of       ", "strong"), (f"{age((now - view.as_of).total_seconds())} ago", "dim")])
+    lines.append([("As of       ", "strong"), (f"{age(seconds)} ago", "dim")])
     return lines + _numbers(view, now)
 
 
