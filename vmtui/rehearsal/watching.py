@@ -29,6 +29,7 @@ _PANIC_LINE = re.compile(r"Kernel panic - not syncing[^\n]*")
 _PANIC_END = "end Kernel panic"
 _ENDED = re.compile(r"shutting down, reason=(\w+)")
 _LOG_LIMIT = 1 << 20
+_LOG_S = 5.0
 
 
 def _clock() -> float:
@@ -161,7 +162,7 @@ class Watcher:
             )
         if standing.panicked or live.console.panicked:
             return self._last_words()
-        if standing.state is None:
+        if standing.state in (None, DomainState.SHUT_OFF):  # it is off for a moment before it is gone
             self._refuse_ended_by_host()
         if standing.state in (None, DomainState.SHUTDOWN, DomainState.SHUT_OFF):
             return "it powered itself off"
@@ -180,11 +181,15 @@ class Watcher:
         """
         session = self._live.session
         log = throwaway.log_path(session, posixpath.basename(self._live.folder))
-        try:
-            text = session.files.read(log, _LOG_LIMIT).decode("utf-8", "replace")
-        except FailedError:
-            return  # this account may not read it
-        reasons = _ENDED.findall(text)
+        reasons: list[str] = []
+        deadline = time.monotonic() + _LOG_S
+        while not reasons and time.monotonic() < deadline:
+            try:
+                text = session.files.read(log, _LOG_LIMIT).decode("utf-8", "replace")
+            except FailedError:
+                return  # this account may not read it
+            reasons = _ENDED.findall(text)
+            time.sleep(0 if reasons else _POLL_S)  # it is written after the VM is gone from the list
         if reasons and reasons[-1] != "shutdown":
             raise untried(self._plan, f"its QEMU did not end by itself there: {reasons[-1]}")
 
