@@ -162,9 +162,8 @@ class Watcher:
             )
         if standing.panicked or live.console.panicked:
             return self._last_words()
-        if standing.state in (None, DomainState.SHUT_OFF):  # it is off for a moment before it is gone
+        if standing.state in (None, DomainState.SHUTDOWN, DomainState.SHUT_OFF):  # the last two for a moment
             self._refuse_ended_by_host()
-        if standing.state in (None, DomainState.SHUTDOWN, DomainState.SHUT_OFF):
             return "it powered itself off"
         if standing.state is DomainState.CRASHED:
             return "it crashed"
