@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,19 @@ def cramped() -> Iterator[tuple[LabInfo, Site]]:
             down(Path(folder) / "lab")
 
 
+def full_at(place: str, client: Client, gate: Path, filler: Path, *arguments: str) -> dict[str, Any]:
+    """Fill the file system when a job has come to a place; gives the record of the job that has ended."""
+    gate.touch()
+    client.stop()
+    job = client.ok(*arguments, "--detach", failpoint=f"{place}=hold:{gate}").json["job"]
+    wait_until(gate.with_name("gate.reached").exists, 120, f"the way to {place}")
+    fill(filler)
+    gate.unlink()
+    client.run("job", "watch", job, timeout=180)
+    record: dict[str, Any] = client.ok("job", "show", job, "--json").json
+    return record
+
+
 @pytest.mark.parametrize("options", [(), ("--whole",)], ids=["on-top", "whole"])
 def test_full_in_the_middle(
     cramped: tuple[LabInfo, Site], new_client: Callable[..., Client], tmp_path: Path, options: tuple[str, ...]
@@ -52,16 +66,8 @@ def test_full_in_the_middle(
         now = vm.contents(tmp_path / "now")["vda"]
         definition = site.virsh("dumpxml", "--inactive", vm.name)
 
-        gate.touch()
-        client.stop()
-        place = "restore.created" if options else "restore.overlaid"
         arguments = ("restore", point, "--in-place", *options, "--yes", "--json")
-        job = client.ok(*arguments, "--detach", failpoint=f"{place}=hold:{gate}").json["job"]
-        wait_until(gate.with_name("gate.reached").exists, 120, "the new image is there")
-        fill(filler)
-        gate.unlink()
-        client.run("job", "watch", job, timeout=180)
-        record = client.ok("job", "show", job, "--json").json
+        record = full_at("restore.created" if options else "restore.overlaid", client, gate, filler, *arguments)
         assert (record["state"], record["error"]["id"]) == ("failed", "WRITE-FAILED"), record
         assert "No space left" in record["error"]["cause"]
         assert {path.name for path in site.images.iterdir()} == {vm.paths["vda"].name, filler.name}
@@ -95,15 +101,8 @@ def test_full_before_the_way_back_is_written_down(
         vm.write(0x52, MIB, MIB)
         vm.stop()
         now = vm.contents(tmp_path / "now")["vda"]
-        gate.touch()
-        client.stop()
-        arguments = ("restore", point, "--in-place", "--whole", "--yes", "--json", "--detach")
-        job = client.ok(*arguments, failpoint=f"restore.verified=hold:{gate}").json["job"]
-        wait_until(gate.with_name("gate.reached").exists, 120, "the new image is proven")
-        fill(filler)
-        gate.unlink()
-        client.run("job", "watch", job, timeout=180)
-        record = client.ok("job", "show", job, "--json").json
+        arguments = ("restore", point, "--in-place", "--whole", "--yes", "--json")
+        record = full_at("restore.verified", client, gate, filler, *arguments)
         assert record["state"] == "failed", record
         assert "kept" not in record["error"]["facts"]
         assert {path.name for path in site.images.iterdir()} == {vm.paths["vda"].name, filler.name}

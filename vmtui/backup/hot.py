@@ -241,6 +241,7 @@ def _frozen(context: BackupContext, domain: Domain, plan: BackupPlan) -> Iterato
             broken = _broken(thawed, late=late)
             if broken:
                 quiet.consistency, quiet.reason = Consistency.CRASH, broken
+            if broken and not unconfirmed:
                 context.watch.note(broken)
 
 
