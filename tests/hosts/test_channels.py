@@ -18,21 +18,13 @@ CONTENT = random.Random(1).randbytes(3 << 20)
 class FakeChannel:
     """The part of a channel that a stream uses."""
 
-    out_max_packet_size = 32768
-
     def __init__(self) -> None:
         self.in_buffer = _Chunks()
-        self.sent: list[bytes] = []
 
     def settimeout(self, timeout: float | None) -> None: ...
 
     def _check_add_window(self, size: int) -> int:
         return 0
-
-    def send(self, data: bytes) -> int:
-        size = min(len(data), self.out_max_packet_size - 64)
-        self.sent.append(data[:size])
-        return size
 
 
 def fed(content: bytes, packet: int, *, close: bool = True) -> FakeChannel:
@@ -114,13 +106,6 @@ def test_slow_is_not_silent() -> None:
 
     threading.Thread(target=feed, daemon=True).start()
     assert stream_of(channel, 0.5, whole=True).recv_into(memoryview(bytearray(8))) == 8
-
-
-def test_what_is_sent_is_what_was_given() -> None:
-    channel = FakeChannel()
-    stream_of(channel).sendall(memoryview(CONTENT))
-    assert b"".join(channel.sent) == CONTENT
-    assert {len(packet) for packet in channel.sent[:-1]} == {32768 - 64}
 
 
 # -- reading ahead -------------------------------------------------------------------------------

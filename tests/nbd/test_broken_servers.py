@@ -111,6 +111,22 @@ def test_a_flush_that_failed_is_an_error(said: bytes) -> None:
         NbdClient(Script(fake.greeting(SIZE) + said), EXPORT).flush()
 
 
+def test_a_flush_on_the_way_that_failed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmtui.nbd.client._FLUSH_EVERY", 20)
+    acknowledged = fake.simple(1) + fake.simple(2)
+    client = NbdClient(Script(fake.greeting(SIZE) + acknowledged + fake.simple(3, 28)), EXPORT)
+    with pytest.raises(FailedError, match="FLUSH") as caught:
+        list(client.write([(0, b"x" * 10), (10, b"y" * 10)]))
+    assert caught.value.id == "WRITE-FAILED"
+
+
+def test_long_writing_is_flushed_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmtui.nbd.client._FLUSH_EVERY", 20)
+    acknowledged = b"".join(fake.simple(number) for number in range(1, 8))
+    client = NbdClient(Script(fake.greeting(SIZE) + acknowledged), EXPORT)
+    assert list(client.write([(place, b"x" * 10) for place in range(0, 50, 10)])) == [10, 10, 0, 10, 10, 0, 10]
+
+
 def test_a_stream_that_ends_anywhere_is_a_lost_connection() -> None:
     said = fake.greeting(SIZE, CONTEXTS) + fake.status(1, 5, [(SIZE, 0)], done=False) + fake.status(1, 9, [(SIZE, 1)])
     said += fake.data(2, 0, CONTENT[:30], done=False) + fake.data(2, 30, CONTENT[30:])

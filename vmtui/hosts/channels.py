@@ -16,6 +16,8 @@ from typing import Any
 import paramiko
 from paramiko.common import cMSG_CHANNEL_OPEN, cMSG_CHANNEL_OPEN_SUCCESS
 
+from vmtui.hosts.packets import Batch, Data, Packetizer
+
 WINDOW = 32 << 20
 """Bytes that the host may send before we acknowledge; more than one round trip's worth."""
 PACKET = 1 << 18
@@ -23,8 +25,8 @@ PACKET = 1 << 18
 
 _FORWARDED = "forwarded-streamlocal@openssh.com"
 """Kind of the channels that bring connections made to a socket of ours on the host."""
-_PACKET_HEAD = 64
-"""What paramiko keeps free of a packet for its head [bytes]."""
+_BATCH = 256 << 10
+"""Bytes that are sent at once; several packets."""
 _AHEAD = 256 << 10
 """Bytes taken from a login's socket at once; many packets."""
 
@@ -46,7 +48,7 @@ class _Chunks:
         """Bytes that the reader waits for; it is not woken for less."""
         self._closed = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take one packet from the transport's thread."""
         with self._ready:
             self._chunks.append(memoryview(data))
@@ -117,6 +119,10 @@ class BulkChannel(paramiko.Channel):
         super().__init__(chanid)
         self.in_buffer = _Chunks()
 
+    def _feed(self, m: Any) -> None:
+        """Take one packet's data from the transport's thread."""
+        self.in_buffer.feed(m.content if isinstance(m, Data) else m.get_binary())
+
 
 class ChannelStream:
     """A channel as an `nbd.Stream`.
@@ -159,13 +165,25 @@ class ChannelStream:
         Raises:
             OSError: The channel is closed, or nothing could be sent for `silence_s`.
         """
+        channel = self._channel
         view = memoryview(data)
-        limit = self._channel.out_max_packet_size - _PACKET_HEAD
         while view:
-            sent = self._channel.send(view[:limit].tobytes())
-            if sent == 0:
+            size = self._granted(min(len(view), _BATCH))
+            channel.transport._send_user_message(Batch(channel, view[:size]))
+            view = view[size:]
+
+    def _granted(self, wanted: int) -> int:
+        """Take a part of the window for what is to be sent; waits until there is one. Gives its size [bytes]."""
+        channel = self._channel
+        with channel.lock:
+            if channel.closed:
+                raise OSError("the channel is closed")
+            first: int = channel._wait_for_send_window(wanted)  # at most one packet
+            if first == 0:
                 raise OSError("the channel was closed by the host")
-            view = view[sent:]
+            more: int = min(wanted - first, channel.out_window_size)
+            channel.out_window_size -= more
+            return first + more
 
     def close(self) -> None:
         """Close; safe to repeat, also when the login is gone."""
@@ -242,7 +260,12 @@ class HostTransport(paramiko.Transport):
     """A transport that also opens unix sockets on the host."""
 
     def __init__(self, sock: Any) -> None:
-        super().__init__(_ReadAhead(sock), default_window_size=WINDOW, default_max_packet_size=PACKET)
+        super().__init__(
+            _ReadAhead(sock),
+            default_window_size=WINDOW,
+            default_max_packet_size=PACKET,
+            packetizer_class=Packetizer,
+        )
         options = self.get_security_options()
         options.ciphers = tuple(dict.fromkeys([c for c in _GCM if c in options.ciphers] + list(options.ciphers)))
         self._listeners: dict[str, Callable[[paramiko.Channel], None]] = {}

@@ -21,6 +21,8 @@ _STATUS_SPAN = (4 << 30) - (1 << 20)
 """Bytes that one block status request covers; lengths are 32 bits on the wire."""
 
 _DEFAULT_DEPTH = 8
+_FLUSH_EVERY = 64 << 20
+"""Bytes written until they are flushed, while the next are on their way: a flush at the end alone would be waited for."""
 _MAX_ERRORS = 1024
 """Error chunks that are taken for one request."""
 
@@ -181,17 +183,23 @@ class NbdClient:
             depth: Requests in flight.
 
         Yields:
-            The length of each piece once the server has acknowledged it; durable only after `flush`.
+            The length of each piece once the server has acknowledged it, and 0 now and then; all of it is durable only
+            after `flush`.
 
         Raises:
             FailedError: The server reports an error.
             NbdLostError: The connection ended.
         """
+        unflushed = 0
         for offset, data in pieces:
             self._check_range(offset, len(data))
             while len(self._pending) >= depth:
                 yield self._next_done().length
             self._request(_Pending(Command.WRITE, offset, len(data)), data)
+            unflushed += len(data)
+            if unflushed >= _FLUSH_EVERY and ExportFlag.SEND_FLUSH in self.flags:
+                self._request(_Pending(Command.FLUSH, 0, 0))
+                unflushed = 0
         while self._pending:
             yield self._next_done().length
 
@@ -297,9 +305,7 @@ class NbdClient:
     # -- requests and replies --------------------------------------------------------------------
 
     def _request(self, pending: _Pending, payload: bytes | bytearray | memoryview = b"") -> None:
-        self._send(self._note_request(pending))
-        if payload:
-            self._send(payload)
+        self._send(b"".join((self._note_request(pending), payload)))
 
     def _note_request(self, pending: _Pending) -> bytes:
         """Expect the replies to a request; gives its header."""
