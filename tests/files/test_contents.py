@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from pathlib import Path
 
 import pytest
+from dissect.ntfs.ntfs import NTFS
 
 from tests.support import images, ntfs
 from tests.support.browsing import browsing, taken_into
@@ -153,7 +155,40 @@ def test_a_deleted_name_of_ntfs_does_not_come_back(tmp_path: Path) -> None:
         assert {entry.name for entry in browser.folder(Place("vda"))} == set(files) - set(gone)
 
 
-def test_btrfs_subvolumes_are_folders(tmp_path: Path) -> None:
+OPEN, CLOSED = 0, 2
+IN_USE, NOBODY = 0, 0xFFFF
+
+
+@pytest.mark.parametrize(
+    ("pages", "dirty"),
+    [
+        ([], False),
+        ([(5, IN_USE, OPEN)], True),
+        ([(5, IN_USE, CLOSED)], False),
+        ([(5, NOBODY, OPEN)], False),
+        ([(5, IN_USE, CLOSED), (6, IN_USE, OPEN)], True),
+        ([(7, IN_USE, CLOSED), (6, IN_USE, OPEN)], False),
+    ],
+)
+def test_ntfs_says_so_when_its_log_was_not_closed(
+    pages: list[tuple[int, int, int]], dirty: bool, tmp_path: Path
+) -> None:
+    """(LSN, first client in use, flags) of the pages at the begin of $LogFile."""
+    image = tmp_path / "vda"
+    images.ntfs_of(image, {"a": b"a"}, 16 * MIB)
+    with image.open("rb") as file:
+        log = NTFS(file).mft.get(2).dataruns()[0][0] * NTFS(file).cluster_size
+    with image.open("r+b") as file:
+        for number, (lsn, client, flags) in enumerate(pages):
+            file.seek(log + number * 4096)
+            file.write(b"RSTR".ljust(24, b"\0") + struct.pack("<H", 48).ljust(24, b"\0"))
+            file.write(struct.pack("<QHHHH", lsn, 1, NOBODY, client, flags))
+    with browsing(tmp_path / "r", image) as browser:
+        assert browser.volumes[0].reason == ""
+        assert ("log was not closed" in browser.volumes[0].note) == dirty
+
+
+def test_btrfs_sparse(tmp_path: Path) -> None:
     tree = images.write_tree(tmp_path / "tree", {"plain/a": b"a" * 100_000, "big": b"0123456789" * 100_000})
     with (tree / "sparse").open("wb") as file:
         file.seek(5 * MIB)
@@ -164,3 +199,33 @@ def test_btrfs_subvolumes_are_folders(tmp_path: Path) -> None:
     assert not taken.problems
     for path in ("plain/a", "big", "sparse"):
         assert (tmp_path / "out" / "vda" / path).read_bytes() == (tree / path).read_bytes()
+
+
+# -- volumes that a kernel made ------------------------------------------------------------------
+
+
+def test_btrfs_subvolumes_are_folders_and_their_places_in_snapshots_are_empty(tmp_path: Path) -> None:
+    """As Linux shows it. A system with snapshots has such places everywhere, also of subvolumes that are long gone."""
+    images.unpacked("btrfs-snapshots", tmp_path / "vda")
+    with browsing(tmp_path / "r", tmp_path / "vda") as browser:
+        taken = taken_into(browser, tmp_path / "out", "/vda")
+        assert browser.folder(Place.parse("/vda/snapshot/gone")) == []
+    assert not taken.problems
+    top = tmp_path / "out" / "vda"
+    found = {str(path.relative_to(top)): path.read_text() if path.is_file() else None for path in top.rglob("*")}
+    numbers = "".join(f"{number}\n" for number in range(1, 40001))
+    assert found == {
+        "numbers": numbers,
+        "numbers-zlib": numbers,
+        "numbers-lzo": numbers,
+        "folder": None,
+        "folder/home": None,
+        "folder/home/a": "outer\n",
+        "folder/home/c": "later\n",
+        "folder/home/inner": None,
+        "folder/home/inner/b": "inner\n",
+        "snapshot": None,
+        "snapshot/a": "outer\n",
+        "snapshot/gone": None,
+        "snapshot/inner": None,
+    }

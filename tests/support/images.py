@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import zstandard
+
 from tests.support import ntfs
 
 SECTOR = 512
@@ -58,6 +60,19 @@ def blank(path: Path, size: int, *, junk: bool = False) -> Path:
 
 
 # -- file systems --------------------------------------------------------------------------------
+
+
+def unpacked(name: str, path: Path) -> Path:
+    """A volume of tests/fixtures/volumes; its zeroes are holes."""
+    packed = Path(__file__).parent.parent / "fixtures" / "volumes" / f"{name}.zst"
+    with packed.open("rb") as source, path.open("wb") as target:
+        for piece in zstandard.ZstdDecompressor().read_to_iter(source, write_size=MIB):
+            if any(piece):
+                target.write(piece)
+            else:
+                target.seek(len(piece), os.SEEK_CUR)
+        target.truncate()
+    return path
 
 
 def ext4(path: Path, folder: Path, size: int, *options: str) -> None:

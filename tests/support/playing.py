@@ -80,8 +80,15 @@ class Play:
         await self.pilot.pause()
 
     async def dialog(self, kind: type[Dialog[Any]]) -> Dialog[Any]:
-        """The dialog of this kind, once it is open and takes keys."""
-        await self.until(lambda: isinstance(self.app.screen, kind) and self.app.screen.listens)
+        """The dialog of this kind, once it is open, seen and takes keys."""
+        await self.until(
+            lambda: (
+                isinstance(self.app.screen, kind)
+                and self.app.screen.listens
+                and any(child.region for child in self.app.screen.query())
+            )
+        )
+        await self.pilot.pause()
         assert isinstance(self.app.screen, kind)
         return self.app.screen
 

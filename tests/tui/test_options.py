@@ -144,7 +144,7 @@ def test_several_vms_get_one_mode(tmp_path: Path) -> None:
 def test_in_ascii_as_well(tmp_path: Path) -> None:
     async def script(hands: Play) -> None:
         await opened(hands)
-        assert "(o) hot" in hands.text
+        await hands.until(lambda: "(o) hot" in hands.text)
         assert "( ) cold" in hands.text
 
     picture = replace(example(), log=())

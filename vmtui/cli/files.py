@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,12 @@ import click
 
 from vmtui.cli.shared import Cli, confirm, now, pass_cli, refuse_read_only
 from vmtui.model.errors import ExitCode, UsageError
-from vmtui.overview.files import entry_cells, entry_json, volume_cells, volume_json
+from vmtui.overview.files import entry_cells, entry_json, safe, volume_cells, volume_json
 from vmtui.overview.words import printable, size
 
 if TYPE_CHECKING:
     from vmtui.files import Browser
+    from vmtui.files.entries import Place
     from vmtui.files.walk import Problem
 
 _ENTRY_HEADINGS = ("Mode", "Owner", "Size", "Changed", "Name")
@@ -59,6 +60,7 @@ def files_ls(cli: Cli, point: str, path: str) -> int:
             return ExitCode.DONE
         place, entry = browser.look(place, follow=True)
         entries = browser.folder(place) if entry.kind is Kind.FOLDER else [entry]
+        _tell_notes(cli, browser, [place])
         if cli.output.as_json:
             parent = place if entry.kind is Kind.FOLDER else place.parent
             cli.output.document([entry_json(parent.child(item.name), item) for item in entries])
@@ -88,6 +90,7 @@ def files_find(cli: Cli, point: str, pattern: str, path: str, limit: int) -> int
     with _browsing(cli, point) as browser:
         top = Place.parse(path)
         top = browser.look(top, follow=True)[0] if top.volume else top
+        notes = _tell_notes(cli, browser, [top])
         count = 0
         for place, entry in find(browser, top, pattern, TerminalWatch(cli.output), problems.append):
             count += 1
@@ -99,7 +102,9 @@ def files_find(cli: Cli, point: str, pattern: str, path: str, limit: int) -> int
             else:
                 cli.output.text(printable(str(place)))
     if cli.output.as_json:
-        cli.output.document({"found": found, "problems": [_problem_json(problem) for problem in problems]})
+        cli.output.document(
+            {"found": found, "notes": notes, "problems": [_problem_json(problem) for problem in problems]}
+        )
     elif count == 0:
         cli.output.say(f"Nothing is named like {pattern!r}.")
     return _told(cli, problems)
@@ -130,6 +135,7 @@ def files_get(cli: Cli, point: str, paths: tuple[str, ...], target: Path, overwr
     started = now()
     watch = TerminalWatch(cli.output)
     with _browsing(cli, point) as browser:
+        notes = _tell_notes(cli, browser, places)
         watch.phase("take")
         taken = take(browser, places, str(target), Rules(overwrite=overwrite, owner=not no_owner), watch)
         read_bytes = browser.pieces.read_bytes
@@ -144,6 +150,7 @@ def files_get(cli: Cli, point: str, paths: tuple[str, ...], target: Path, overwr
                 "read_bytes": read_bytes,
                 "seconds": round((now() - started).total_seconds(), 3),
                 "left_out": taken.left_out,
+                "notes": notes,
                 "problems": [_problem_json(problem) for problem in taken.problems],
             }
         )
@@ -197,6 +204,19 @@ def files_put(cli: Cli, point: str, path: str, target: str, overwrite: bool, yes
     else:
         cli.output.text(printable(f"{guest.name}:{destination}: {size(entry.size)}, {outcome.proof}"))
     return ExitCode.DONE
+
+
+def _tell_notes(cli: Cli, browser: Browser, places: Sequence[Place]) -> list[str]:
+    """Tell what one should know of the volumes of some places, or of all for the topmost one."""
+    wanted = {place.volume for place in places}
+    notes = [
+        f"{volume.name}: {volume.note}"
+        for volume in browser.volumes
+        if volume.note and (volume.name in wanted or "" in wanted)
+    ]
+    for note in notes:
+        cli.output.say(f"! {note}")
+    return [safe(note) for note in notes]
 
 
 def _problem_json(problem: Problem) -> dict[str, str]:

@@ -151,8 +151,9 @@ def _firmware(system: Element, before: Element, stage: Stage) -> None:
     if "nvram" in stage.files:
         copy = _text(system, "nvram", stage.files["nvram"])
         nvram = before.find("nvram")
-        if nvram is not None and nvram.get("template"):
-            copy.set("template", str(nvram.get("template")))
+        for name in ("template", "templateFormat", "format"):
+            if nvram is not None and nvram.get(name):
+                copy.set(name, str(nvram.get(name)))
 
 
 # -- devices -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,15 @@ from vmtui.files.helper.node import Content, Facts, Run, UnreadableError
 
 _SYSTEM_RECORDS = 16
 """The first records hold the file system's own files ($MFT, $LogFile …) and the root."""
+_LOG_FILE = 2
+"""Record of $LogFile."""
+_RESTART_PAGE = 4096
+"""Its first two pages say where to start again; the newer one counts."""
+_RESTART_MAGIC = (b"RSTR", b"CHKD")
+_RESTART_AREA = struct.Struct("<QHHHH")
+"""LSN, number of clients, first free one, first one in use, flags."""
+_NO_CLIENT = 0xFFFF
+_WAS_CLOSED = 0x2
 _DEPTH = 16
 _READ_ONLY = 0x1
 _ENCRYPTED = 0x4000
@@ -47,7 +57,6 @@ class Ntfs:
     """One NTFS volume."""
 
     kind = "ntfs"
-    note = ""
     folds_case = True
 
     def __init__(self, file: DiskFile) -> None:
@@ -55,6 +64,26 @@ class Ntfs:
         self.label: str = self._fs.volume_name or ""
         if not self._fs.mft.root.is_dir():
             raise UnreadableError("its root is not a folder")
+        self.note = (
+            "it was in use, its log was not closed: the last seconds before the point may be missing"
+            if self._log_is_open()
+            else ""
+        )
+
+    def _log_is_open(self) -> bool:
+        """Whether $LogFile may hold changes that are nowhere else; what is no log, as mkntfs leaves it, holds none."""
+        with self._fs.mft.get(_LOG_FILE).open() as log:
+            begin = log.read(2 * _RESTART_PAGE)
+        newest = (-1, False)
+        for page in (begin[:_RESTART_PAGE], begin[_RESTART_PAGE:]):
+            if page[:4] not in _RESTART_MAGIC:
+                continue
+            area = int.from_bytes(page[24:26], "little")
+            if area > len(page) - _RESTART_AREA.size:
+                return True
+            lsn, _, _, clients, flags = _RESTART_AREA.unpack_from(page, area)
+            newest = max(newest, (lsn, clients != _NO_CLIENT and not flags & _WAS_CLOSED))
+        return newest[1]
 
     def root(self) -> Node:
         """The topmost folder."""

@@ -11,6 +11,7 @@ from dissect.xfs.xfs import XFS, INode, fsb_to_bb
 
 from vmtui.files.helper.disk import DiskFile
 from vmtui.files.helper.node import Content, Facts, Run, UnreadableError, checked, kind_of
+from vmtui.files.helper.xfs_log import unreplayed
 
 _REALTIME = 0x1
 _FOLDER_LIMIT = 1 << 30
@@ -20,7 +21,6 @@ class Xfs:
     """One XFS volume."""
 
     kind = "xfs"
-    note = ""
     folds_case = False
 
     def __init__(self, file: DiskFile) -> None:
@@ -28,6 +28,18 @@ class Xfs:
         if self._fs.sb.sb_dirblklog:
             raise UnreadableError("xfs with folder blocks of several blocks (mkfs -n size), which is not supported")
         self.label: str = self._fs.name
+        self.note = self._log_note(file)
+
+    def _log_note(self, file: DiskFile) -> str:
+        """What one should know of its log."""
+        superblock = self._fs.sb
+        if not superblock.sb_logstart:
+            return "its log is on another device: the last changes before the point may be missing or wrong"
+        group, place = fsb_to_bb(superblock.sb_logstart, superblock.sb_agblklog)
+        start = (group * superblock.sb_agblocks + place) * self._fs.block_size
+        if not unreplayed(file, superblock, start):
+            return ""
+        return "its log was not empty: changes of the last minute before the point may be missing or wrong"
 
     def root(self) -> INode:
         """The topmost folder."""
