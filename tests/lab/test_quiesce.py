@@ -118,12 +118,11 @@ def test_a_thaw_that_nobody_confirms_is_gone_on_with_by_the_host(
     guest_client: Client, guest_site: Site, tmp_path: Path
 ) -> None:
     """The agent falls silent with the file systems frozen: the job says so, and the guard thaws when it can."""
-    script = "while ! [ -e /run/qga.state.isfrozen ]; do sleep 0.2; done; pid=$(cat /run/ga.pid)"
+    script = "while ! [ -e /run/qga.state.isfrozen ]; do sleep 0.1; done; pid=$(cat /run/ga.pid)"
     script += "; kill -STOP $pid; sleep 45; kill -CONT $pid"
-    with held_backup(guest_client, WEB, "backup.guarded", tmp_path) as held:
-        run_in_guest(guest_site, "web1", f"({script}) >/dev/null 2>&1 &", wait=False)
-        guest_client.ok("jobs")
-        held.release()
+    run_in_guest(guest_site, "web1", f"({script}) >/dev/null 2>&1 &", wait=False)
+    with held_backup(guest_client, WEB, "backup.frozen", tmp_path) as held:
+        wait_until(lambda: ask_agent(guest_site, "web1", "guest-ping") is None, 15, "the agent's silence")
         result = held.finish()
     assert result.code == 0, str(result)
     assert result.json["consistency"] == "crash"
@@ -136,7 +135,9 @@ def test_a_guest_that_somebody_else_thawed_is_not_called_frozen(
     guest_client: Client, guest_site: Site, tmp_path: Path
 ) -> None:
     with held_backup(guest_client, WEB, "backup.frozen", tmp_path) as held:
-        ask_agent(guest_site, "web1", "guest-fsfreeze-thaw")
+        wait_until(
+            lambda: ask_agent(guest_site, "web1", "guest-fsfreeze-thaw") is not None, 15, "an answer to the thaw"
+        )
         result = held.finish()
     assert result.code == 0, str(result)
     assert result.json["consistency"] == "crash"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,16 +74,17 @@ def test_type_ahead_runs_dry(tmp_path: Path, keys: list[str]) -> None:
 
 def test_every_key_begins_the_wait_anew(tmp_path: Path) -> None:
     async def play() -> None:
-        app = StillApp(tmp_path, example(), guard_s=0.4)
+        app = StillApp(tmp_path, example(), guard_s=1.6)
         async with running(app) as pilot:
             dialog = confirm()
             app.push_screen(dialog)
             await pilot.pause(0.1)
-            for _ in range(6):
+            began = time.monotonic()
+            while time.monotonic() - began < 2.4:
                 await pilot.press("y")
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.2)
                 assert not dialog.listens
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(2.0)
             assert dialog.listens
 
     asyncio.run(play())

@@ -125,7 +125,10 @@ def test_lines_that_name_what_is_not_there_crash_nothing(tmp_path: Path, line: s
         app.settings = replace(app.settings, hosts={**app.settings.hosts, "vault": vault})
         async with running(app) as pilot:
             app.run_line(line)
-            await pilot.pause(0.3)
+            for _ in range(200):
+                await pilot.pause(0.05)
+                if any(words in said for said in app.said):
+                    break
             return app.said
 
     assert any(words in said for said in asyncio.run(type_it()))

@@ -114,6 +114,20 @@ def play(
     asyncio.run(run())
 
 
+def test_inside_a_volume_whose_journal_was_not_empty_it_says_so(tmp_path: Path) -> None:
+    disk = tmp_path / "vda"
+    images.ext4(disk, images.write_tree(tmp_path / "tree", {"a/b": b"c"}), 8 * images.MIB)
+    images.run("debugfs", "-w", "-R", "feature needs_recovery", disk)
+
+    async def script(app: StillApp, pilot: Pilot[Any]) -> None:
+        page = page_of(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: str(page.place) == "/vda")
+        await until(pilot, lambda: "its journal was not empty" in "".join(shown(app)))
+
+    play(tmp_path, [disk], script)
+
+
 def test_through_volumes_and_folders_with_the_keys(tmp_path: Path, disks: list[Path]) -> None:
     async def script(app: StillApp, pilot: Pilot[Any]) -> None:
         page = page_of(app)

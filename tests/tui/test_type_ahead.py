@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.pilot import Pilot
 from textual.screen import Screen
 
 from tests.support.client import PROGRAM, Client
@@ -35,14 +36,25 @@ async def burst(app: StillApp, text: str) -> None:
         driver.send_message(event)
 
 
-def after(folder: Path, text: str, *, guard_s: float = 0.0, seconds: float = 0.6) -> tuple[StillApp, Any]:
+async def settled(app: StillApp, pilot: Pilot[str]) -> None:
+    """Wait until all keys were handled and nothing has followed from them for a while."""
+    quiet = 0
+    for _ in range(400):
+        await pilot.pause(0.05)
+        quiet = quiet + 1 if app._typed.empty() and not app._in_turn else 0
+        if quiet == 6:
+            return
+    raise AssertionError("the keys are still being handled")
+
+
+def after(folder: Path, text: str, *, guard_s: float = 0.0) -> tuple[StillApp, Any]:
     """Where a burst leads; gives the application and the text of the prompt."""
 
     async def play() -> tuple[StillApp, Any]:
         app = StillApp(folder, example(), guard_s=guard_s)
         async with running(app) as pilot:
             await burst(app, text)
-            await pilot.pause(seconds)
+            await settled(app, pilot)
             page = app.page
             assert page is not None
             prompt = page.query_one("#prompt", Field)
@@ -96,7 +108,7 @@ def test_a_paste_keeps_its_place_between_keys(tmp_path: Path) -> None:
             assert app._driver is not None
             app._driver.send_message(events.Paste("we"))
             await burst(app, "b1")
-            await pilot.pause(0.5)
+            await settled(app, pilot)
             assert app.page is not None
             return app.page.query_one("#prompt", Field).value
 
@@ -116,7 +128,7 @@ def test_a_click_behind_keys_waits_for_them(tmp_path: Path) -> None:
                 event = kind(None, x + 2, 0, 0, 0, 1, False, False, False, x + 2, 0)
                 event.set_sender(app)
                 app._driver.send_message(event)
-            await pilot.pause(0.5)
+            await settled(app, pilot)
             return app.current_mode
 
     assert asyncio.run(play()) == "points"
@@ -136,7 +148,7 @@ def test_a_screen_that_ends_with_its_key_holds_up_nobody(tmp_path: Path) -> None
         async with running(app) as pilot:
             await app.push_screen(Slow())
             await burst(app, "x2/web")
-            await pilot.pause(1.0)
+            await settled(app, pilot)
             assert app.page is not None
             return f"{app.current_mode} {app.page.query_one('#prompt', Field).value}"
 

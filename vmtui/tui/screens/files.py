@@ -209,7 +209,7 @@ class FilesPage(TableView):
             self.right.go_to(self._then)
 
     def _fill(self, empty: str) -> None:
-        self._say("")
+        self._say(next((item.note for item in self.volumes if item.name == self.place.volume), ""), "warn")
         self.set_filter("")
         self.right.marks = set()
         self.right.empty = empty
